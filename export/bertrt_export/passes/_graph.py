@@ -1,0 +1,125 @@
+"""Small helpers for reading and rewriting `onnx_ir` graphs, shared by the passes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+__all__ = ["Rewriter", "attribute", "constant", "constant_ints", "joined_name", "producer"]
+
+
+def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that makes `value`, if it is an ai.onnx `op_type`."""
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == op_type and node.domain == "" else None
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array of a constant or initializer; None for anything computed at run time."""
+    if value is None or value.is_graph_input():
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def constant_ints(value: ir.Value | None) -> list[int] | None:
+    """A constant's elements as a flat list of int; None unless it is an integer constant."""
+    array = constant(value)
+    if array is None or not np.issubdtype(array.dtype, np.integer):
+        return None
+    return [int(element) for element in array.reshape(-1)]
+
+
+def attribute(node: ir.Node, name: str, default: Any) -> Any:
+    """The value of a node's attribute, or `default` where it is not set."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def joined_name(names: Sequence[str], suffix: str) -> str:
+    """`layer.0.self.query+key.weight` from `layer.0.self.query.weight` and `..key.weight`."""
+    stems = [name.removesuffix(".weight").rpartition(".") for name in names]
+    return f"{stems[0][0]}.{'+'.join(last for _, _, last in stems)}{suffix}"
+
+
+class Rewriter:
+    """Builds the nodes that replace `node`, in place, and puts them in front of it."""
+
+    def __init__(self, node: ir.Node) -> None:
+        assert node.graph is not None  # a node that a pass visits is in a graph
+        self._node = node
+        self._graph = node.graph
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        shape: Sequence[int | str | ir.SymbolicDim | None] | None = None,
+        like: ir.Value | None = None,
+        dtype: ir.DataType | None = None,
+    ) -> ir.Value:
+        """Add a node with one output; `like` lends the output its shape and dtype."""
+        (value,) = self.op_multi(op_type, inputs, attributes, outputs=1)
+        if like is not None:
+            value.shape = like.shape
+            value.type = like.type
+        if shape is not None:
+            value.shape = ir.Shape(shape)
+        if dtype is not None:
+            value.type = ir.TensorType(dtype)
+        return value
+
+    def op_multi(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        outputs: int,
+    ) -> Sequence[ir.Value]:
+        """Add a node with several outputs."""
+        attrs = [ir.convenience.convert_attribute(k, v) for k, v in (attributes or {}).items()]
+        node = ir.Node("", op_type, inputs, attrs, num_outputs=outputs)
+        node.metadata_props.update(self._node.metadata_props)
+        self._graph.insert_before(self._node, node)
+        return node.outputs
+
+    def copy(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Value:
+        """Add `node` again, with other inputs."""
+        again = ir.Node(
+            node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=1
+        )
+        again.metadata_props.update(node.metadata_props)
+        self._graph.insert_before(self._node, again)
+        again.outputs[0].type = node.outputs[0].type
+        return again.outputs[0]
+
+    def ints(self, elements: Sequence[int] | int) -> ir.Value:
+        """An int64 constant: a vector for a sequence, a scalar for an int."""
+        parts = ["scalar", elements] if isinstance(elements, int) else elements
+        name = "_".join(["ints", *(str(part).replace("-", "minus") for part in parts)])
+        return self.constant(name, np.asarray(elements, dtype=np.int64))
+
+    def constant(self, name: str, array: np.ndarray) -> ir.Value:
+        """The initializer of this name, made from the array if there is none yet."""
+        initializers = self._graph.initializers
+        if name in initializers:
+            return initializers[name]
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value.shape = ir.Shape(array.shape)
+        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        self._graph.register_initializer(value)
+        return value
+
+    def replace(self, new: ir.Value) -> None:
+        """Let `new` take the place of the node's only output, and remove the node."""
+        old = self._node.outputs[0]
+        if new.shape is None:
+            new.shape = old.shape
+        if new.type is None:
+            new.type = old.type
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        self._graph.remove(self._node, safe=True)

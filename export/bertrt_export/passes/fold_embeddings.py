@@ -1,0 +1,79 @@
+"""Two small embedding tables as one."""
+
+import numpy as np
+import onnx_ir as ir
+
+from bertrt_export.passes._graph import Rewriter, attribute, constant, joined_name, producer
+
+__all__ = ["FoldEmbeddingsPass"]
+
+_MAX_ROWS = 16_384
+
+
+class FoldEmbeddingsPass(ir.passes.InPlacePass):
+    """Add position and segment embeddings up beforehand.
+
+    Fires for::
+
+        Add(Add(x, Gather(A, i)), Gather(B, j))
+        -> Add(x, Gather(AB, j * len(A) + i))    where AB[j * len(A) + i] = A[i] + B[j]
+
+    (with the operands of either Add in any order): one lookup and one addition a token fewer.
+    The segment table is A, so that a position past the table's end stays an error.
+
+    Must not fire where A or B is computed, where the two have different widths, where their
+    product has more than 16,384 rows (the word embedding), or where the inner sum has other uses.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph):
+            if node.op_type == "Add" and node.domain == "":
+                modified |= _fold(node)
+        return ir.passes.PassResult(model, modified=modified)
+
+
+def _fold(outer: ir.Node) -> bool:
+    for inner_sum, looked_up in (tuple(outer.inputs), tuple(reversed(outer.inputs))):
+        inner, last = producer(inner_sum, "Add"), _lookup(looked_up)
+        if inner is None or last is None or len(inner.outputs[0].uses()) != 1:
+            continue
+        for source, small in (tuple(reversed(inner.inputs)), tuple(inner.inputs)):
+            first = _lookup(small)
+            if first is None or source is None or not _foldable(first[0], last[0]):
+                continue
+            a, b = (first, last) if len(first[0]) <= len(last[0]) else (last, first)
+            _rewrite(outer, source, a, b)
+            return True
+    return False
+
+
+def _lookup(value: ir.Value | None) -> tuple[np.ndarray, ir.Value, str] | None:
+    """(table, indices, the table's name) where the value is Gather(table, indices, axis=0)."""
+    gather = producer(value, "Gather")
+    if gather is None or attribute(gather, "axis", 0) != 0:
+        return None
+    table, (data, indices) = constant(gather.inputs[0]), gather.inputs
+    if table is None or table.ndim != 2 or indices is None or data is None:
+        return None
+    return table, indices, data.name or ""
+
+
+def _foldable(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape[1] == b.shape[1] and len(a) * len(b) <= _MAX_ROWS
+
+
+def _rewrite(
+    outer: ir.Node,
+    source: ir.Value,
+    a: tuple[np.ndarray, ir.Value, str],
+    b: tuple[np.ndarray, ir.Value, str],
+) -> None:
+    (table_a, index_a, name_a), (table_b, index_b, name_b) = a, b
+    rewriter = Rewriter(outer)
+    folded = (table_b[:, None, :] + table_a[None, :, :]).reshape(-1, table_a.shape[1])
+    table = rewriter.constant(joined_name([name_b, name_a], ".weight"), folded)
+    block = rewriter.op("Mul", [index_b, rewriter.ints(len(table_a))], like=index_b)
+    index = rewriter.op("Add", [block, index_a], like=index_b)
+    embedding = rewriter.op("Gather", [table, index], {"axis": 0}, like=outer.outputs[0])
+    rewriter.replace(rewriter.op("Add", [source, embedding], like=outer.outputs[0]))

@@ -1,0 +1,94 @@
+"""Attention between the tokens of one text only, in a packed batch."""
+
+import onnx_ir as ir
+
+from bertrt_export.passes._graph import Rewriter
+from bertrt_export.passes.packed_inputs import PackedLayout
+
+__all__ = ["VarlenAttentionPass"]
+
+
+class VarlenAttentionPass(ir.passes.InPlacePass):
+    """Let each text of a packed batch attend to itself alone.
+
+    Attention is the one operator that sees a rectangle. Fires for
+    `Attention(q, k, v, q_num_heads=.., kv_num_heads=..)` without a mask, with q, k and v
+    [1, .., hidden], in a graph that PackedInputsPass has rewritten:
+
+    1. query rows = tokens: q, k, v -> gathered to [texts, longest, hidden], attended with the
+       lengths as `nonpad_kv_seqlen` (keys past a text's end do not count), gathered back;
+    2. query rows = texts (FirstTokenPushdownPass came first): the same with q [texts, 1, hidden]
+       and nothing to gather back.
+
+    Must not fire:
+
+    1. in a graph that is not packed;
+    2. for an Attention on four dimensions, causal, with a mask, or with past keys;
+    3. where the query's rows are neither the keys' rows nor one a text.
+
+    Source: ONNX operator Attention, opset 24 (`nonpad_kv_seqlen`).
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        layout = PackedLayout.find(model.graph)
+        modified = False
+        if layout is not None:
+            for node in list(model.graph):
+                if _is_plain(node):
+                    modified |= _rewrite(node, layout)
+        return ir.passes.PassResult(model, modified=modified)
+
+
+def _is_plain(node: ir.Node) -> bool:
+    if node.op_type != "Attention" or node.domain != "" or len(node.outputs) != 1:
+        return False
+    known = {"q_num_heads", "kv_num_heads", "scale"} >= node.attributes.keys()
+    heads = "q_num_heads" in node.attributes
+    return known and heads and all(value is None for value in node.inputs[3:])
+
+
+def _rewrite(attention: ir.Node, layout: PackedLayout) -> bool:
+    shapes = [value.shape if value is not None else None for value in attention.inputs[:3]]
+    query, key, _ = shapes
+    if query is None or key is None or any(s is None or len(s) != 3 or s[0] != 1 for s in shapes):
+        return False
+    texts = layout.lengths.shape[0]  # type: ignore[index]  # PackedInputsPass gives it
+    by_token, by_text = query[1] == key[1], query[1] == texts
+    if not by_token and not by_text:
+        return False
+    rewriter = Rewriter(attention)
+    if not isinstance(query[2], int):
+        return False
+    hidden, dtype = query[2], attention.outputs[0].dtype
+
+    def rows(value: ir.Value | None) -> ir.Value:
+        assert value is not None and value.shape is not None  # checked above
+        squeeze = [value, rewriter.ints([0])]
+        return rewriter.op("Squeeze", squeeze, shape=value.shape[1:], dtype=dtype)
+
+    def rectangle(value: ir.Value | None) -> ir.Value:
+        gather, shape = [rows(value), layout.rectangle_index], [texts, "longest", hidden]
+        return rewriter.op("Gather", gather, {"axis": 0}, shape=shape, dtype=dtype)
+
+    q, k, v = attention.inputs[:3]
+    one = rewriter.ints([1])
+    if by_token:
+        queries = rectangle(q)
+    else:
+        queries = rewriter.op("Unsqueeze", [rows(q), one], shape=[texts, 1, hidden], dtype=dtype)
+    lengths = [None, None, None, layout.lengths]
+    attended = rewriter.copy(attention, [queries, rectangle(k), rectangle(v), *lengths])
+    attended.shape = queries.shape
+    if by_token:
+        flat = rewriter.op(
+            "Reshape",
+            [attended, rewriter.ints([-1, hidden])],
+            shape=["places", hidden],
+            dtype=dtype,
+        )
+        gather = [flat, layout.token_index]
+        result = rewriter.op("Gather", gather, {"axis": 0}, shape=query[1:], dtype=dtype)
+    else:
+        result = rewriter.op("Squeeze", [attended, one], shape=query[1:], dtype=dtype)
+    rewriter.replace(rewriter.op("Unsqueeze", [result, rewriter.ints([0])]))
+    return True

@@ -1,0 +1,30 @@
+"""bertrt: serve BERT-style text classifiers without PyTorch."""
+
+from bertrt.classifier import Classifier, classify_text
+from bertrt.errors import (
+    ArtifactError,
+    BackendError,
+    BertrtError,
+    DeviceError,
+    EmptyInputError,
+    InputError,
+    MissingDependencyError,
+    TextTooLongError,
+)
+from bertrt.postprocess import Prediction
+from bertrt.version import __version__
+
+__all__ = [
+    "ArtifactError",
+    "BackendError",
+    "BertrtError",
+    "Classifier",
+    "DeviceError",
+    "EmptyInputError",
+    "InputError",
+    "MissingDependencyError",
+    "Prediction",
+    "TextTooLongError",
+    "__version__",
+    "classify_text",
+]

@@ -1,0 +1,7 @@
+"""`python -m bertrt`."""
+
+import sys
+
+from bertrt.cli import main
+
+sys.exit(main())

@@ -1,0 +1,193 @@
+"""The `bertrt` command."""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
+from bertrt.errors import BertrtError, InputError
+from bertrt.postprocess import Prediction
+from bertrt.session import DEVICES
+from bertrt.tokenizer import TextInput
+from bertrt.version import __version__
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    arguments = _parse(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except (BertrtError, ValueError) as error:
+        print(f"bertrt: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python flushes stdout again on exit: give it a sink.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse gives up on texts that follow an option: `classify MODEL --top-k 2 TEXT`.
+    if rest and (any(text.startswith("-") for text in rest) or "texts" not in arguments):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.texts += rest
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bertrt", description="Classify text with a BERT model, without PyTorch."
+    )
+    parser.add_argument("--version", action="version", version=f"bertrt {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    classify = commands.add_parser(
+        "classify",
+        help="classify texts, JSON Lines out",
+        description="Classify each TEXT, or each line of standard input; one JSON object a text.",
+    )
+    _add_model_arguments(classify)
+    classify.add_argument("texts", metavar="TEXT", nargs="*", help="a text (default: stdin)")
+    classify.add_argument(
+        "--top-k", type=_top_k, metavar="N|all", help="the N best labels, not the best one alone"
+    )
+    classify.add_argument("--pairs", action="store_true", help="a text is FIRST<TAB>SECOND")
+    classify.add_argument(
+        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
+    )
+    classify.add_argument(
+        "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
+    )
+    classify.set_defaults(run=_classify)
+
+    info = commands.add_parser(
+        "info", help="what a model is and how it would run here", description="Describe a model."
+    )
+    _add_model_arguments(info)
+    info.add_argument("--json", action="store_true", help="print one JSON object")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a folder of export-model's, or a hub id")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="default: the CPUs this process may use"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _top_k(text: str) -> int | str:
+    return text if text == "all" else _positive(text)
+
+
+def _classify(arguments: argparse.Namespace) -> None:
+    classifier = Classifier(
+        arguments.model,
+        arguments.device,
+        threads=arguments.threads,
+        max_batch_tokens=arguments.max_batch_tokens,
+    )
+    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
+    texts = _pairs(lines) if arguments.pairs else lines
+    # Someone who types wants each answer at once; a file goes faster in large chunks.
+    typed = not arguments.texts and sys.stdin.isatty()
+    ranked = classifier.stream(
+        texts,
+        None if arguments.top_k == "all" else arguments.top_k or 1,
+        chunk_size=1 if typed else 1024,
+        truncate=not arguments.no_truncate,
+    )
+    # The results first: they draw the lines that `spoken` then repeats.
+    for predictions, text in _with_progress(zip(ranked, spoken, strict=False)):
+        print(json.dumps(_record(text, predictions, arguments.top_k), ensure_ascii=False))
+
+
+def _with_progress(
+    results: Iterable[tuple[list[Prediction], str]],
+) -> Iterable[tuple[list[Prediction], str]]:
+    """Count texts on standard error, if that is a terminal and the results go elsewhere."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
+        return results
+    from tqdm import tqdm  # comes with huggingface_hub; not needed where nobody looks
+
+    counted: Iterable[tuple[list[Prediction], str]] = tqdm(results, unit=" texts", file=sys.stderr)
+    return counted
+
+
+def _record(text: str, predictions: list[Prediction], top_k: int | str | None) -> dict[str, Any]:
+    ranked = [{"label": p.label, "score": round(p.score, 6)} for p in predictions]
+    return {"text": text, **(ranked[0] if top_k is None else {"predictions": ranked})}
+
+
+def _stdin_lines() -> Iterator[str]:
+    if sys.stdin.isatty():
+        print("bertrt: reading one text a line; end with Ctrl-D", file=sys.stderr)
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"line {number} of standard input is not UTF-8 ({error.reason} at byte "
+                f"{error.start}): convert the input with iconv"
+            ) from error
+
+
+def _pairs(lines: Iterable[str]) -> Iterator[TextInput]:
+    for number, line in enumerate(lines):
+        first, tab, second = line.partition("\t")
+        if not tab:
+            raise InputError(f"text {number} has no tab: with --pairs a text is FIRST<TAB>SECOND")
+        yield first, second
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    classifier = Classifier(arguments.model, arguments.device, threads=arguments.threads)
+    facts = _facts(classifier)
+    if arguments.json:
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' '):<{width}}  {shown}")
+
+
+def _facts(classifier: Classifier) -> dict[str, Any]:
+    artifact = classifier.artifact
+    manifest = artifact.manifest
+    verified = manifest["verified"]
+    return {
+        "model": str(artifact.path),
+        "exported_from": manifest["source"]["model"],
+        "labels": list(artifact.labels),
+        "scores": {"none": "raw values"}.get(artifact.activation, artifact.activation),
+        "max_length": f"{artifact.max_length} tokens",
+        "precision": classifier.precision,
+        "layout": manifest["layout"],
+        "size": f"{sum(f['size'] for f in manifest['files'].values()) / 1e6:.1f} MB",
+        "verified": f"max |Δlogit| {verified['max_abs_diff']:.1e} against PyTorch "
+        f"on {verified['texts']} texts (limit {verified['tolerance']:.0e})",
+        "exported_with": f"bertrt {manifest['bertrt_version']}",
+        "runs_on": classifier.provider,
+        "threads": str(classifier.threads),
+    }

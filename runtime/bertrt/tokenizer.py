@@ -1,0 +1,122 @@
+"""Text to tokens."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from bertrt.errors import ArtifactError, InputError, TextTooLongError
+
+__all__ = ["Encoding", "TextTokenizer"]
+
+TextInput = str | tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The tokens of one text or pair.
+
+    input_ids, token_type_ids: int64 [tokens], special tokens included, no padding.
+    truncated: whether the text was cut to the model's limit.
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray
+    truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+class TextTokenizer:
+    """The artifact's tokenizer: tokenizer.json, cut to `max_length` tokens, without padding.
+
+    Texts are cut on the side that tokenizer_config.json's `truncation_side` names. Of a pair, the
+    longer text is cut, token by token (`longest_first`, as Transformers' `truncation=True`), unless
+    tokenizer.json itself names another strategy. Special tokens are always kept.
+    """
+
+    def __init__(self, folder: Path, max_length: int) -> None:
+        file = folder / "tokenizer.json"
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise ArtifactError(f"{file} cannot be read as a tokenizer: {error}") from error
+        self.max_length = max_length
+        saved = self._tokenizer.truncation or {}
+        config = folder / "tokenizer_config.json"
+        settings = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(
+            max_length,
+            strategy=saved.get("strategy", "longest_first"),
+            direction=settings.get("truncation_side", saved.get("direction", "right")),
+        )
+
+    def encode(
+        self, texts: Sequence[TextInput], *, truncate: bool = True, first: int = 0
+    ) -> list[Encoding]:
+        """Encode texts and (text, pair) tuples, in order.
+
+        first: the number that errors give to the first text.
+        Raises InputError for what is not a text, TextTooLongError for a text over `max_length`
+        tokens where `truncate` is false.
+        """
+        for position, text in enumerate(texts, first):
+            _check_text(position, text)
+        try:
+            # Offsets are not needed, so they are not computed.
+            encoded = self._tokenizer.encode_batch_fast(list(texts))
+        except Exception as error:
+            # A string that is no valid Unicode fails in the binding. Say which one it is.
+            for position, text in enumerate(texts, first):
+                _check_unicode(position, text)
+            raise InputError(f"the tokenizer failed: {error}") from error
+        encodings = [
+            Encoding(
+                np.array(encoding.ids, dtype=np.int64),
+                np.array(encoding.type_ids, dtype=np.int64),
+                bool(encoding.overflowing),
+            )
+            for encoding in encoded
+        ]
+        if not truncate:
+            for position, (text, encoding) in enumerate(zip(texts, encodings, strict=True), first):
+                if encoding.truncated:
+                    raise TextTooLongError(position, self._full_length(text), self.max_length)
+        return encodings
+
+    def _full_length(self, text: TextInput) -> int:
+        """Tokens of a text that is not cut."""
+        whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        whole.no_truncation()
+        return len(whole.encode_batch_fast([text])[0].ids)
+
+
+def _check_text(position: int, text: object) -> None:
+    if isinstance(text, str):
+        return
+    if not isinstance(text, tuple):
+        raise InputError(
+            f"text {position} is of type {type(text).__name__}: "
+            "give a string, or a tuple of two strings for a pair"
+        )
+    if len(text) != 2 or not all(isinstance(part, str) for part in text):
+        kinds = ", ".join(type(part).__name__ for part in text)
+        raise InputError(
+            f"text {position} is a tuple of ({kinds}): a pair is a tuple of two strings"
+        )
+
+
+def _check_unicode(position: int, text: TextInput) -> None:
+    for part in (text,) if isinstance(text, str) else text:
+        try:
+            part.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {position} is not valid Unicode: a lone surrogate stands at character "
+                f"{error.start}; decode the bytes with errors='replace'"
+            ) from error
