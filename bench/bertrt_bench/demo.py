@@ -1,0 +1,114 @@
+"""The whole way on the example model: export it, classify with it, compare with PyTorch."""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from bertrt import Classifier
+from bertrt.cpus import available_cpus
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bertrt_bench.installed import installed_mb
+from bertrt_bench.machine import describe_machine
+from bertrt_bench.measure import Spread, interleaved, ratio
+from bertrt_bench.pytorch import load_pytorch
+from bertrt_bench.startup import ANSWER_WITH_BERTRT, ANSWER_WITH_PYTORCH, seconds_to_answer
+from bertrt_bench.workloads import EXAMPLES, read_labelled
+
+__all__ = ["main"]
+
+_CHECKPOINT = EXAMPLES / "sentiment"
+_TEXTS = ("A gorgeous, witty, seductive movie.", "An endless, joyless bore.")
+_ROUNDS = 5
+_STARTS = 3
+
+
+def main() -> int:
+    """Export, classify, and print one table of bertrt beside PyTorch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--serving-python",
+        default=sys.executable,
+        help="the Python of an environment with bertrt[cpu] alone",
+    )
+    parser.add_argument("--output", type=Path, default=Path("build/demo/sentiment"))
+    arguments = parser.parse_args()
+    artifact: Path = arguments.output
+    _show_and_run("export-model", str(_CHECKPOINT), str(artifact), "--overwrite")
+    _show_and_run("bertrt", "classify", str(artifact), *_TEXTS)
+    table = Table("SST-2 dev, 872 texts", "PyTorch fp32", "bertrt fp32", "ratio")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("comparing", total=2 * (_ROUNDS + _STARTS))
+        for row in _answers_and_speed(artifact, lambda: progress.advance(task)):
+            table.add_row(*row)
+        table.add_row(
+            *_start_up(artifact, arguments.serving_python, lambda: progress.advance(task))
+        )
+    sizes = installed_mb("torch", "transformers"), installed_mb("onnxruntime", "tokenizers")
+    table.add_row(
+        "environment, MB", *(f"{size:.0f}" for size in sizes), f"{sizes[0] / sizes[1]:.1f}x"
+    )
+    print()
+    Console().print(table)
+    print(
+        f"{describe_machine()}.\n"
+        f"texts/s: median of {_ROUNDS} interleaved rounds (lowest to highest), tokenization "
+        "included; PyTorch pads batches of 32.\n"
+        f"start-up: a new process to its first answer, median of {_STARTS}.\n"
+        "environment: what the packages and all that they require take on disk."
+    )
+    return 0
+
+
+def _show_and_run(command: str, *arguments: str) -> None:
+    """Run a console script of this environment, showing what a user would type."""
+    shown = [repr(word) if " " in word else word for word in (command, *arguments)]
+    print(f"\n$ {' '.join(shown)}", flush=True)
+    subprocess.run([str(Path(sys.executable).parent / command), *arguments], check=True)
+
+
+def _answers_and_speed(artifact: Path, step: Callable[[], None]) -> list[list[str]]:
+    """The table's rows on the dev set: accuracy, agreement, difference, texts per second."""
+    texts, labels = read_labelled(EXAMPLES / "data" / "sst2" / "dev.tsv")
+    threads = available_cpus()
+    peers = {
+        "PyTorch": load_pytorch(_CHECKPOINT, threads),
+        "bertrt": Classifier(artifact, "cpu", threads=threads).logits,
+    }
+    seconds, logits = interleaved(peers, texts, _ROUNDS, lambda peer, done: step())
+    answers = {name: values.argmax(axis=-1) for name, values in logits.items()}
+    agreement = (answers["PyTorch"] == answers["bertrt"]).mean()
+    difference = np.abs(logits["PyTorch"] - logits["bertrt"]).max()
+    speeds = [Spread.of([len(texts) / run for run in runs]) for runs in seconds.values()]
+    faster = ratio(seconds["PyTorch"], seconds["bertrt"])
+    return [
+        ["accuracy", *(f"{(answer == labels).mean():.1%}" for answer in answers.values())],
+        ["same label as PyTorch", "", f"{agreement:.1%}"],
+        ["max |Δlogit|", "", f"{difference:.1e}"],
+        ["texts/s", *(speed.format(0) for speed in speeds), faster.format(1, "x")],
+    ]
+
+
+def _start_up(artifact: Path, serving_python: str, step: Callable[[], None]) -> list[str]:
+    """The table's row of seconds from a new process to its first answer."""
+    peers = (
+        (sys.executable, ANSWER_WITH_PYTORCH, _CHECKPOINT),
+        (serving_python, ANSWER_WITH_BERTRT, artifact),
+    )
+    seconds: list[list[float]] = [[], []]
+    for _ in range(_STARTS):
+        for peer, values in zip(peers, seconds, strict=True):
+            values.append(seconds_to_answer(*peer))
+            step()
+    medians = [statistics.median(values) for values in seconds]
+    return ["start-up, s", *(f"{s:.2f}" for s in medians), f"{medians[0] / medians[1]:.1f}x"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

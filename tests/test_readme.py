@@ -1,0 +1,50 @@
+"""What the README tells people to type works as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCKS = _BLOCK.findall((_ROOT / "README.md").read_text(encoding="utf-8"))
+_PYTHON = [code for language, code in _BLOCKS if language == "python"]
+_COMMANDS = [
+    line.removeprefix("$ ")
+    for language, code in _BLOCKS
+    if language == "console"
+    for line in code.splitlines()
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's commands have been run, one after another."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "examples").symlink_to(_ROOT / "examples")
+    (folder / "reviews.txt").write_text("great fun\na waste of time\n")
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in _COMMANDS:
+        if command.startswith(("bertrt ", "export-model ")):
+            environment = {**os.environ, "PATH": scripts}
+            subprocess.run(command, shell=True, check=True, cwd=folder, env=environment)
+    return folder
+
+
+@pytest.mark.parametrize("code", _PYTHON, ids=lambda code: code.strip().splitlines()[0])
+def test_python_block_runs(folder: Path, code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
+
+
+def test_the_export_command_is_among_those_run(folder: Path) -> None:
+    assert (folder / "model" / "bertrt.json").is_file()
+
+
+def test_make_targets_exist() -> None:
+    targets = re.findall(r"^([a-z]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = [command.split()[1] for command in _COMMANDS if command.startswith("make ")]
+    assert named
+    assert set(named) <= set(targets)

@@ -1,0 +1,59 @@
+"""The serving environment: bertrt[cpu] alone, made by `make test` in .venv-serve."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = """
+import importlib.metadata, json, sys
+from bertrt import Classifier
+prediction = Classifier(sys.argv[1])("a gorgeous film")
+print(json.dumps({
+    "label": prediction.label,
+    "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+    "installed": sorted(d.metadata["Name"].lower() for d in importlib.metadata.distributions()),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def serving_python() -> str:
+    python = os.environ.get("BERTRT_SERVING_PYTHON")
+    if python is None:
+        pytest.fail("BERTRT_SERVING_PYTHON is not set: run the tests with `make test`")
+    return python
+
+
+def test_classifies_without_torch_transformers_or_onnx(
+    serving_python: str, tiny_artifact: Path
+) -> None:
+    command = [serving_python, "-c", _PROGRAM, str(tiny_artifact)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(ran.stdout)
+    assert answer["label"] in {"negative", "neutral", "positive"}
+    for package in ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "bertrt_export"):
+        assert package not in answer["modules"]
+    assert {"bertrt", "onnxruntime", "numpy", "tokenizers"} <= set(answer["installed"])
+    for package in ("torch", "transformers", "onnx", "onnx-ir", "onnxscript"):
+        assert package not in answer["installed"]
+
+
+def test_a_local_model_loads_without_the_hub_client(
+    serving_python: str, tiny_artifact: Path
+) -> None:
+    """The hub client takes longer to import than the model takes to load."""
+    command = [serving_python, "-c", _PROGRAM, str(tiny_artifact)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "huggingface_hub" not in json.loads(ran.stdout)["modules"]
+
+
+def test_missing_onnxruntime_names_the_extra(serving_python: str) -> None:
+    program = "import sys; sys.modules['onnxruntime'] = None; import bertrt"
+    ran = subprocess.run(
+        [serving_python, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert "pip install 'bertrt[cpu]'" in ran.stderr
