@@ -98,7 +98,10 @@ def write_manifest(
     max_length: int,
     verification: Verification,
 ) -> dict[str, Any]:
-    """Write bertrt.json over the files that are in the folder by now; returns its content."""
+    """Write bertrt.json over the files that are in the folder by now; returns its content.
+
+    It names what the runtime reads; report.md comes later and may be edited freely.
+    """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     manifest = {
         "format_version": FORMAT_VERSION,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
+from bertrt import BertrtError, Classifier
 
 from bertrt_export.artifact_writer import (
     check_output,
@@ -78,10 +79,14 @@ def export_model(
             length,
             lambda done, total: on_progress("comparing with PyTorch", done, total),
         )
-        write_report(checkpoint, stage, precision=precision, verification=verification)
         manifest = write_manifest(
             checkpoint, stage, precision=precision, max_length=length, verification=verification
         )
+        write_report(checkpoint, stage, precision=precision, verification=verification)
+        try:
+            Classifier(stage, "cpu")
+        except BertrtError as error:
+            raise ExportError(f"the runtime cannot load what was exported: {error}") from error
     size = sum(entry["size"] for entry in manifest["files"].values())
     return ExportResult(destination, size, verification)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertrt.errors import ArtifactError
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Artifact", "file_sha256", "load_artifact"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "Artifact", "file_sha256", "load_artifact", "read_json"]
 
 FORMAT_VERSION = 1
 MANIFEST = "bertrt.json"
@@ -52,7 +52,7 @@ def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) ->
     path = Path(model).expanduser()
     if not path.is_dir():
         path = _download(str(model))
-    manifest = _read_json(path, MANIFEST, "is this a folder that export-model wrote?")
+    manifest = read_json(path, MANIFEST, "is this a folder that export-model wrote?")
     version = manifest.get("format_version")
     if not isinstance(version, int):
         raise ArtifactError(f"{path / MANIFEST} has no format_version: export the model again")
@@ -70,7 +70,7 @@ def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) ->
         ) from error
     if not precisions:
         raise ArtifactError(f"{path / MANIFEST} names no graph: export the model again")
-    config = _read_json(path, "config.json", "export the model again")
+    config = read_json(path, "config.json", "export the model again")
     labels = _labels(config, path / "config.json")
     return Artifact(path, labels, _activation(config, path / "config.json"), max_length, manifest)
 
@@ -79,6 +79,19 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path, name: str, hint: str) -> dict[str, Any]:
+    """The JSON object in a file of an artifact; ArtifactError, ending in the hint, if it is none."""
+    try:
+        content = json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} has no {name}: {hint}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path / name} cannot be read as JSON ({error}): {hint}") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path / name} is not a JSON object: {hint}")
+    return content
 
 
 def _download(model: str) -> Path:
@@ -120,18 +133,6 @@ def _check_files(path: Path, files: Mapping[str, Any], *, contents: bool) -> Non
             raise ArtifactError(
                 f"{file} is not what was exported (its SHA-256 differs): copy or export it again"
             )
-
-
-def _read_json(path: Path, name: str, hint: str) -> dict[str, Any]:
-    try:
-        content = json.loads((path / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} has no {name}: {hint}") from error
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path / name} cannot be read as JSON ({error}): {hint}") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path / name} is not a JSON object: {hint}")
-    return content
 
 
 def _labels(config: Mapping[str, Any], source: Path) -> tuple[str, ...]:

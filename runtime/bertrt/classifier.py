@@ -18,7 +18,8 @@ from bertrt.tokenizer import TextInput, TextTokenizer
 
 __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "Classifier", "classify_text"]
 
-DEFAULT_MAX_BATCH_TOKENS = 2048
+# On 2 cores, 512 to 2048 are within 5% of each other; 8192 is a fifth slower (caches).
+DEFAULT_MAX_BATCH_TOKENS = 1024
 
 _BEST = object()  # stands for "top_k was not given": a Prediction instead of a list of them
 

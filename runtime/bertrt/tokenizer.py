@@ -1,6 +1,5 @@
 """Text to tokens."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
+from bertrt.artifact import read_json
 from bertrt.errors import ArtifactError, InputError, TextTooLongError
 
 __all__ = ["Encoding", "TextTokenizer"]
@@ -47,8 +47,7 @@ class TextTokenizer:
             raise ArtifactError(f"{file} cannot be read as a tokenizer: {error}") from error
         self.max_length = max_length
         saved = self._tokenizer.truncation or {}
-        config = folder / "tokenizer_config.json"
-        settings = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        settings = read_json(folder, "tokenizer_config.json", "export the model again")
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(
             max_length,
