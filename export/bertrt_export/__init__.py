@@ -1,12 +1,16 @@
 """bertrt_export: convert PyTorch BERT classifiers to bertrt artifacts."""
 
+from typing import TYPE_CHECKING, Any
+
 from bertrt_export.errors import (
     CheckpointError,
     ExportError,
     UnsupportedModelError,
     VerificationError,
 )
-from bertrt_export.exporter import ExportResult, export_model
+
+if TYPE_CHECKING:
+    from bertrt_export.exporter import ExportResult, export_model
 
 __all__ = [
     "CheckpointError",
@@ -16,3 +20,12 @@ __all__ = [
     "VerificationError",
     "export_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and transformers, which take seconds, only where an export is wanted."""
+    if name not in ("ExportResult", "export_model"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bertrt_export import exporter
+
+    return getattr(exporter, name)

@@ -8,20 +8,14 @@ from bertrt.version import __version__
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bertrt_export.errors import ExportError
+
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
-    # Imported here, because torch takes seconds and --help should not.
-    import transformers
-
-    from bertrt_export.errors import ExportError
-    from bertrt_export.exporter import export_model
-
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = Console(stderr=True)
     try:
         with Progress(
@@ -32,7 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             transient=True,
             disable=not console.is_terminal,
         ) as progress:
-            task = progress.add_task("starting", total=None)
+            task = progress.add_task("starting PyTorch", total=None)
+            # Imported here, because torch takes seconds: --help should not, and this shows why.
+            import transformers
+
+            from bertrt_export.exporter import export_model
+
+            transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+            transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
             def show(what: str, done: int, total: int) -> None:
                 known = total if total > 1 else None  # one step: a bar that only moves

@@ -82,7 +82,7 @@ def file_sha256(path: Path) -> str:
 
 
 def read_json(path: Path, name: str, hint: str) -> dict[str, Any]:
-    """The JSON object in a file of an artifact; ArtifactError, ending in the hint, if it is none."""
+    """The JSON object in a file of an artifact; an ArtifactError with the hint if it is none."""
     try:
         content = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
