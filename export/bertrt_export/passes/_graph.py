@@ -6,7 +6,21 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["Rewriter", "attribute", "constant", "constant_ints", "joined_name", "producer"]
+__all__ = [
+    "ELEMENTWISE",
+    "Rewriter",
+    "attribute",
+    "constant",
+    "constant_ints",
+    "joined_name",
+    "producer",
+]
+
+# ai.onnx operators whose every output element depends on the inputs' elements at that place alone.
+ELEMENTWISE = frozenset(
+    "Abs Add Cast Clip Div Erf Exp Gelu HardSigmoid LeakyRelu Max Min Mish Mul Neg Pow Reciprocal"
+    " Relu Sigmoid Softplus Sqrt Sub Swish Tanh".split()
+)
 
 
 def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:

@@ -2,11 +2,16 @@
 
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter, attribute, constant, constant_ints, producer
+from bertrt_export.passes._graph import (
+    ELEMENTWISE,
+    Rewriter,
+    attribute,
+    constant,
+    constant_ints,
+    producer,
+)
 
 __all__ = ["DropRowAxisPass"]
-
-_ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Cast"}
 
 
 class DropRowAxisPass(ir.passes.InPlacePass):
@@ -91,7 +96,7 @@ def _move_below(node: ir.Node, rewriter: Rewriter) -> bool:
     else:
         others = [constant(v) for v, row in zip(inputs, rows, strict=True) if row is None]
         small = all(array is not None and array.ndim <= 1 for array in others)
-        movable = node.op_type in _ELEMENTWISE and any(r is not None for r in rows) and small
+        movable = node.op_type in ELEMENTWISE and any(r is not None for r in rows) and small
     if not movable:
         return False
     moved = rewriter.copy(

@@ -2,11 +2,9 @@
 
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter, attribute, constant
+from bertrt_export.passes._graph import ELEMENTWISE, Rewriter, attribute, constant
 
 __all__ = ["FirstTokenPushdownPass"]
-
-_TOKENWISE = {"Add", "Sub", "Mul", "Div", "Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Cast"}
 
 
 class FirstTokenPushdownPass(ir.passes.InPlacePass):
@@ -100,7 +98,7 @@ def _token_inputs(node: ir.Node, output: ir.Value) -> set[int] | None:
     if node.op_type == "MatMul":
         return row_by_row if constant(node.inputs[1]) is not None else None
     others = [v for i, v in enumerate(node.inputs) if v is not None and i not in has_tokens]
-    same = node.op_type in _TOKENWISE and all(_same_for_every_token(v) for v in others)
+    same = node.op_type in ELEMENTWISE and all(_same_for_every_token(v) for v in others)
     return has_tokens if same else None
 
 
