@@ -62,14 +62,16 @@ def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) ->
             "upgrade it with `pip install --upgrade bertrt`"
         )
     try:
-        _check_files(path, manifest["files"], contents=check_files)
-        max_length, precisions = int(manifest["max_length"]), dict(manifest["graphs"])
+        max_length, graphs = int(manifest["max_length"]), dict(manifest["graphs"])
+        files = dict(manifest["files"])
+        unlisted = {"config.json", "tokenizer.json", *graphs.values()} - files.keys()
+        if unlisted or not graphs:
+            raise ValueError(f"no entry for {', '.join(sorted(unlisted)) or 'any graph'}")
+        _check_files(path, files, contents=check_files)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
             f"{path / MANIFEST} is incomplete or malformed ({error!r}): export the model again"
         ) from error
-    if not precisions:
-        raise ArtifactError(f"{path / MANIFEST} names no graph: export the model again")
     config = read_json(path, "config.json", "export the model again")
     labels = _labels(config, path / "config.json")
     return Artifact(path, labels, _activation(config, path / "config.json"), max_length, manifest)
