@@ -24,7 +24,7 @@ from bertrt_bench.workloads import EXAMPLES, read_labelled
 __all__ = ["main"]
 
 _CHECKPOINT = EXAMPLES / "sentiment"
-_TEXTS = ("A gorgeous, witty, seductive movie.", "An endless, joyless bore.")
+_TEXTS = ("A gorgeous, witty, seductive movie.", "A dull, lifeless waste of time.")
 _ROUNDS = 5
 _STARTS = 3
 

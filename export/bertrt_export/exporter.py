@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 from bertrt import BertrtError, Classifier
+from bertrt.artifact import MIN_MAX_LENGTH
 
 from bertrt_export.artifact_writer import (
     check_output,
@@ -107,10 +108,9 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
 def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
     if max_length is None:
         return checkpoint.max_length
-    # A pair and its three special tokens must leave room for text.
-    if not 8 <= max_length <= checkpoint.max_length:
+    if not MIN_MAX_LENGTH <= max_length <= checkpoint.max_length:
         raise ExportError(
             f"--max-length {max_length} is out of range: {checkpoint.name} takes "
-            f"8 to {checkpoint.max_length} tokens"
+            f"{MIN_MAX_LENGTH} to {checkpoint.max_length} tokens"
         )
     return max_length

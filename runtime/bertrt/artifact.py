@@ -10,10 +10,23 @@ from typing import Any
 
 from bertrt.errors import ArtifactError
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Artifact", "file_sha256", "load_artifact", "read_json"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "MIN_MAX_LENGTH",
+    "Artifact",
+    "file_sha256",
+    "load_artifact",
+    "read_json",
+]
 
 FORMAT_VERSION = 1
 MANIFEST = "bertrt.json"
+
+# The special tokens of a pair, and some text: no tokenizer can cut below its special tokens.
+MIN_MAX_LENGTH = 8
+
+_REQUIRED = ("bertrt_version", "files", "graphs", "layout", "max_length", "source", "verified")
 
 _ACTIVATIONS = {
     "single_label_classification": "softmax",
@@ -50,6 +63,8 @@ def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) ->
     Raises ArtifactError, which says what is wrong with which file.
     """
     path = Path(model).expanduser()
+    if path.is_file():
+        raise ArtifactError(f"{path} is a file: give the folder that export-model wrote")
     if not path.is_dir():
         path = _download(str(model))
     manifest = read_json(path, MANIFEST, "is this a folder that export-model wrote?")
@@ -61,17 +76,20 @@ def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) ->
             f"{path} has artifact format {version} and this bertrt reads up to {FORMAT_VERSION}: "
             "upgrade it with `pip install --upgrade bertrt`"
         )
+    missing = [name for name in _REQUIRED if name not in manifest]
+    if missing:
+        raise _malformed(path, f"it has no {', '.join(missing)}")
     try:
         max_length, graphs = int(manifest["max_length"]), dict(manifest["graphs"])
         files = dict(manifest["files"])
         unlisted = {"config.json", "tokenizer.json", *graphs.values()} - files.keys()
-        if unlisted or not graphs:
-            raise ValueError(f"no entry for {', '.join(sorted(unlisted)) or 'any graph'}")
         _check_files(path, files, contents=check_files)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(
-            f"{path / MANIFEST} is incomplete or malformed ({error!r}): export the model again"
-        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _malformed(path, repr(error)) from error
+    if not graphs or unlisted:
+        raise _malformed(path, f"it lists no {', '.join(sorted(unlisted)) or 'graph'}")
+    if max_length < MIN_MAX_LENGTH:
+        raise _malformed(path, f"max_length is {max_length}, under {MIN_MAX_LENGTH}")
     config = read_json(path, "config.json", "export the model again")
     labels = _labels(config, path / "config.json")
     return Artifact(path, labels, _activation(config, path / "config.json"), max_length, manifest)
@@ -94,6 +112,12 @@ def read_json(path: Path, name: str, hint: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ArtifactError(f"{path / name} is not a JSON object: {hint}")
     return content
+
+
+def _malformed(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path / MANIFEST} is incomplete or malformed: {why}; export the model again"
+    )
 
 
 def _download(model: str) -> Path:

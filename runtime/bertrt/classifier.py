@@ -143,6 +143,7 @@ class Classifier:
             raise ValueError(f"chunk_size is {chunk_size}: give 1 or more")
         if isinstance(texts, str):
             raise InputError("stream takes an iterable of texts: put the one string into a list")
+        _check_iterable(texts)
         return self._stream(texts, top_k, chunk_size, truncate)  # type: ignore[return-value]
 
     def _stream(
@@ -191,15 +192,17 @@ def _cached_classifier(model: str) -> Classifier:
 
 
 def _as_list(texts: TextInput | Iterable[TextInput]) -> list[TextInput]:
-    if isinstance(texts, str):
-        return [texts]
-    if isinstance(texts, tuple):
-        return [texts]  # a pair; the tokenizer says so if it is none
+    if isinstance(texts, (str, tuple)):
+        return [texts]  # a tuple is a pair; the tokenizer says so if it is none
+    _check_iterable(texts)
+    return list(texts)
+
+
+def _check_iterable(texts: object) -> None:
     if isinstance(texts, (bytes, dict)) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts is of type {type(texts).__name__}: give a string, a pair or a list of them"
         )
-    return list(texts)
 
 
 def _checked_top_k(top_k: object) -> int | None:

