@@ -44,8 +44,7 @@ weights, computed in float32: **dev {dev:.2%}, test {test:.2%}**.
 
 all-MiniLM-L6-v2 was fine-tuned on the SST-2 training sentences (dev {teacher:.2%}). This model was
 cut out of it and distilled from it on the same sentences and on fragments and mixtures of them.
-Epochs were chosen on dev; the test sentences gave the number above and nothing else.
-`python examples/train_sentiment.py` makes this folder.
+Epochs were chosen on dev, never on test. Made by `{command}`.
 
 Licence: Apache-2.0. Derived from sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); trained on
 the Stanford Sentiment Treebank (Socher et al., 2013). Written by `train_sentiment.py`.
@@ -237,6 +236,7 @@ def main() -> None:
         test=saved.accuracy(test),
         teacher=teacher.accuracy(dev),
         params=saved.model.num_parameters(),
+        command=" ".join([Path(__file__).name, *(["--teacher", "DIR"] if args.teacher else [])]),
         size=sum(path.stat().st_size for path in partial.iterdir()) / 1e6,
     )
     (partial / "README.md").write_text(card, encoding="utf-8")

@@ -42,7 +42,7 @@ def main() -> int:
     artifact: Path = arguments.output
     _show_and_run("export-model", str(_CHECKPOINT), str(artifact), "--overwrite")
     _show_and_run("bertrt", "classify", str(artifact), *_TEXTS)
-    table = Table("SST-2 dev, 872 texts", "PyTorch fp32", "bertrt fp32", "ratio")
+    table = Table("SST-2 dev", "PyTorch fp32", "bertrt fp32", "ratio")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("comparing", total=2 * (_ROUNDS + _STARTS))
         for row in _answers_and_speed(artifact, lambda: progress.advance(task)):
@@ -57,7 +57,7 @@ def main() -> int:
     print()
     Console().print(table)
     print(
-        f"{describe_machine()}.\n"
+        f"The 872 sentences of SST-2 dev. {describe_machine()}.\n"
         f"texts/s: median of {_ROUNDS} interleaved rounds (lowest to highest), tokenization "
         "included; PyTorch pads batches of 32.\n"
         f"start-up: a new process to its first answer, median of {_STARTS}.\n"
@@ -89,7 +89,7 @@ def _answers_and_speed(artifact: Path, step: Callable[[], None]) -> list[list[st
     faster = ratio(seconds["PyTorch"], seconds["bertrt"])
     return [
         ["accuracy", *(f"{(answer == labels).mean():.1%}" for answer in answers.values())],
-        ["same label as PyTorch", "", f"{agreement:.1%}"],
+        ["same label", "", f"{agreement:.1%}"],
         ["max |Δlogit|", "", f"{difference:.1e}"],
         ["texts/s", *(speed.format(0) for speed in speeds), faster.format(1, "x")],
     ]

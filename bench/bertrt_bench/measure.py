@@ -27,8 +27,8 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def format(self, digits: int = 1, unit: str = "") -> str:
-        """`12.3x (11.9 to 12.8)`."""
-        return f"{self.median:.{digits}f}{unit} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+        """`12.3x (11.9–12.8)`."""
+        return f"{self.median:.{digits}f}{unit} ({self.low:.{digits}f}–{self.high:.{digits}f})"
 
 
 def interleaved(
