@@ -230,6 +230,18 @@ def test_manifest_without_a_graph(copied_artifact: CopiedArtifact) -> None:
     assert "lists no graph" in _message(folder)
 
 
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_every_file_that_is_read_must_be_listed(copied_artifact: CopiedArtifact, name: str) -> None:
+    folder = copied_artifact()
+    files = dict(load_artifact(folder).manifest["files"])
+    del files[name]
+    edit_manifest(folder, {"files": files})
+    message = _message(folder)
+    assert str(folder / MANIFEST) in message and f"lists no {name}" in message
+
+
 # The files
 
 

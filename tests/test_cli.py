@@ -338,6 +338,16 @@ def test_standard_input_that_is_not_utf8_names_the_line(model: str) -> None:
     assert "line 3 of standard input is not UTF-8" in line and "iconv" in line
 
 
+def test_standard_input_that_cannot_be_read_is_not_an_output_error(
+    model: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "write only").open("wb") as stdin:
+        command = [sys.executable, "-m", "bertrt", "classify", model]
+        ran = subprocess.run(command, stdin=stdin, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert "output" not in _only_line(ran.stderr.decode())
+
+
 def test_output_is_utf8_whatever_the_locale(model: str) -> None:
     ran = run_bertrt("classify", model, "café 好", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (ran.returncode, ran.stderr) == (0, b"")

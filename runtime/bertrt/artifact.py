@@ -26,6 +26,7 @@ MANIFEST = "bertrt.json"
 # The special tokens of a pair, and some text: no tokenizer can cut below its special tokens.
 MIN_MAX_LENGTH = 8
 
+_READ_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _REQUIRED = ("bertrt_version", "files", "graphs", "layout", "max_length", "source", "verified")
 
 _ACTIVATIONS = {
@@ -82,7 +83,7 @@ def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) ->
     try:
         max_length, graphs = int(manifest["max_length"]), dict(manifest["graphs"])
         files = dict(manifest["files"])
-        unlisted = {"config.json", "tokenizer.json", *graphs.values()} - files.keys()
+        unlisted = {*_READ_FILES, *graphs.values()} - files.keys()
         _check_files(path, files, contents=check_files)
     except (KeyError, TypeError, ValueError) as error:
         raise _malformed(path, repr(error)) from error
@@ -155,10 +156,17 @@ def _check_files(path: Path, files: Mapping[str, Any], *, contents: bool) -> Non
                 f"{file} has {size} bytes where the manifest says {expected['size']}: "
                 "it was cut short or changed; copy or export it again"
             )
-        if contents and file_sha256(file) != expected["sha256"]:
+        if contents and _readable_sha256(file) != expected["sha256"]:
             raise ArtifactError(
                 f"{file} is not what was exported (its SHA-256 differs): copy or export it again"
             )
+
+
+def _readable_sha256(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _labels(config: Mapping[str, Any], source: Path) -> tuple[str, ...]:

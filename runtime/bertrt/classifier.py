@@ -4,7 +4,8 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import overload
+from operator import index
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -141,8 +142,8 @@ class Classifier:
         _checked_top_k(top_k)
         if chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}: give 1 or more")
-        if isinstance(texts, str):
-            raise InputError("stream takes an iterable of texts: put the one string into a list")
+        if isinstance(texts, (str, tuple)):
+            raise InputError("stream takes an iterable of texts: put the one text into a list")
         _check_iterable(texts)
         return self._stream(texts, top_k, chunk_size, truncate)  # type: ignore[return-value]
 
@@ -209,6 +210,8 @@ def _checked_top_k(top_k: object) -> int | None:
     """How many labels to rank, None for all."""
     if top_k is _BEST:
         return 1
-    if top_k is None or (isinstance(top_k, int) and not isinstance(top_k, bool) and top_k >= 1):
-        return top_k
+    if top_k is None:
+        return None
+    if isinstance(top_k, SupportsIndex) and not isinstance(top_k, bool) and index(top_k) >= 1:
+        return index(top_k)
     raise ValueError(f"top_k is {top_k!r}: give 1 or more, or None for all labels")

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from bertrt.artifact import MANIFEST
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
-from bertrt.errors import BertrtError, InputError
+from bertrt.errors import ArtifactError, BertrtError, InputError
 from bertrt.postprocess import Prediction
 from bertrt.session import DEVICES
 from bertrt.tokenizer import TextInput
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
+    if sys.stdout is None:
+        print("bertrt: error: standard output is closed", file=sys.stderr)
+        return 1
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
         arguments.run(arguments)
@@ -34,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Where the reader has gone (`| head`), there is nobody to tell.
         if not isinstance(error, BrokenPipeError):
-            print(f"bertrt: error: the output cannot be written: {error}", file=sys.stderr)
+            print(f"bertrt: error: {error}", file=sys.stderr)
         # Python flushes stdout again on exit: give it a sink.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -115,7 +119,7 @@ def _classify(arguments: argparse.Namespace) -> None:
     lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
     texts = _pairs(lines) if arguments.pairs else lines
     # Someone who types wants each answer at once; a file goes faster in large chunks.
-    typed = not arguments.texts and sys.stdin.isatty()
+    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
     ranked = classifier.stream(
         texts,
         None if arguments.top_k == "all" else arguments.top_k or 1,
@@ -145,6 +149,8 @@ def _record(text: str, predictions: list[Prediction], top_k: int | str | None) -
 
 
 def _stdin_lines() -> Iterator[str]:
+    if sys.stdin is None:
+        raise InputError("there is no text to classify, and standard input is closed")
     if sys.stdin.isatty():
         print("bertrt: reading one text a line; end with Ctrl-D", file=sys.stderr)
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -167,7 +173,13 @@ def _pairs(lines: Iterable[str]) -> Iterator[TextInput]:
 
 def _info(arguments: argparse.Namespace) -> None:
     classifier = Classifier(arguments.model, arguments.device, threads=arguments.threads)
-    facts = _facts(classifier)
+    try:
+        facts = _facts(classifier)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{classifier.artifact.path / MANIFEST} is incomplete or malformed: {error!r}; "
+            "export the model again"
+        ) from error
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
         return

@@ -1,6 +1,7 @@
 """Packed batches to logits, through onnxruntime. The only file that imports it."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy as np
 
 from bertrt.errors import ArtifactError, BackendError, DeviceError, MissingDependencyError
 from bertrt.packing import PackedBatch
+
+# The wheels report usage to Microsoft unless told not to, and a server should not.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
     import onnxruntime
@@ -35,8 +39,9 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors: its warnings are about its own optimizer
         providers = _providers(device)
+        # Errors are raised; only why CUDA did not start is said in the log alone.
+        options.log_severity_level = 3 if _CUDA in providers else 4
         try:
             self._session = onnxruntime.InferenceSession(
                 str(graph),
