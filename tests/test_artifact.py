@@ -91,6 +91,7 @@ def test_hub_model_in_no_cache_and_without_network(
         pytest.param(LocalEntryNotFoundError("no connection\nmore lines"), id="not in the cache"),
         pytest.param(ConnectionError("no connection"), id="connection"),
         pytest.param(TimeoutError("no connection"), id="timeout"),
+        pytest.param(RuntimeError("no connection"), id="of an HTTP library"),
     ],
 )
 def test_hub_failure_names_the_model_and_the_reason(

@@ -1,15 +1,13 @@
 """Load a PyTorch checkpoint of a text classifier, or say why it cannot be."""
 
-import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from bertrt.artifact import file_sha256
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from bertrt_export.checkpoint_files import hash_weights, locate, one_line, weight_files
 from bertrt_export.errors import CheckpointError, UnsupportedModelError
 from bertrt_export.families import FAMILIES, Family
 
@@ -26,8 +24,6 @@ _OTHER_TASKS = {
     "LMHeadModel": "a causal language model",
     "ForConditionalGeneration": "a text generator",
 }
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,102 +54,35 @@ def load_checkpoint(
     Code from the checkpoint is never run; pickled weights only with `allow_pickle`.
     Raises CheckpointError or UnsupportedModelError.
     """
-    folder, revision = _locate(name, revision, allow_pickle)
+    folder, revision = locate(name, revision, allow_pickle)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{name} has no config.json, so it is no Hugging Face checkpoint")
-    weights = _weight_files(folder, name, allow_pickle)
+    weights = weight_files(folder, name, allow_pickle)
     config = _load_config(folder, name)
     _check_task(config, name)
     family = _family(config, name)
     model = _load_model(folder, name, config, safetensors=weights[0].suffix == ".safetensors")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise CheckpointError(f"the tokenizer of {name} cannot be loaded: {error}") from error
-    if not getattr(tokenizer, "is_fast", False):
-        raise UnsupportedModelError(f"{name} has no fast tokenizer, which bertrt needs")
+    tokenizer = _load_tokenizer(folder, name, config.vocab_size)
     # Transformers marks "no limit stated" with 1e30; the position table always has one.
     max_length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
-    sha256 = _hash(weights)
+    sha256 = hash_weights(weights)
     return Checkpoint(
         name, revision, folder, sha256, family, model.config, model, tokenizer, max_length
     )
 
 
-def _locate(name: str, revision: str | None, allow_pickle: bool) -> tuple[Path, str | None]:
-    """The local folder of the checkpoint, and the hub revision that it is."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if revision is not None:
-            raise CheckpointError(f"--revision is for hub models, and {name} is a local directory")
-        return path, None
-    if path.exists():
-        raise CheckpointError(f"{name} is a file: give the directory that holds the checkpoint")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith((".", "-")):
-        raise CheckpointError(f"there is no directory {name}, and it is no hub id (`user/name`)")
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        info = HfApi().model_info(name, revision=revision)
-        patterns = [*_HUB_FILES, *(_PICKLES if allow_pickle else [])]
-        files = {sibling.rfilename for sibling in info.siblings or []}
-        if not any(file.endswith(".safetensors") for file in files):
-            _refuse_weights(files, name, allow_pickle)
-            patterns += ["pytorch_model*.bin"]
-        folder = snapshot_download(name, revision=info.sha, allow_patterns=patterns)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise CheckpointError(
-            f"there is no directory {name}, and the Hugging Face hub gave no such model: {reason}"
-        ) from error
-    return Path(folder), info.sha
-
-
-def _weight_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
-    """The files that `from_pretrained` will read, safetensors before pickles."""
-    safe = sorted(folder.glob("model*.safetensors"))
-    if safe:
-        return safe
-    _refuse_weights({path.name for path in folder.iterdir()}, name, allow_pickle)
-    return sorted(folder.glob("pytorch_model*.bin"))
-
-
-def _refuse_weights(files: set[str], name: str, allow_pickle: bool) -> None:
-    """Raise unless `files`, which hold no safetensors, hold pickled weights that are allowed."""
-    if any(file in _PICKLES for file in files):
-        if allow_pickle:
-            return
-        raise CheckpointError(
-            f"{name} has its weights in pickle format only (pytorch_model.bin), which can run any "
-            "code when it is read: if you trust where it comes from, pass --allow-pickle; or save "
-            "it as safetensors with model.save_pretrained(DIR)"
-        )
-    foreign = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax"}
-    for file, framework in foreign.items():
-        if file in files:
-            raise CheckpointError(
-                f"{name} is a {framework} checkpoint ({file}): convert it once with Transformers "
-                f"4, from_pretrained(.., from_{'tf' if framework == 'TensorFlow' else 'flax'}=True)"
-                " and save_pretrained(DIR), then export DIR"
-            )
-    if any(file.endswith(".onnx") for file in files):
-        raise CheckpointError(
-            f"{name} holds an ONNX model, not PyTorch weights: give the checkpoint it was made from"
-        )
-    raise CheckpointError(f"{name} has no model.safetensors: these are no model weights")
-
-
 def _load_config(folder: Path, name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         if "trust_remote_code" in str(error):
             raise UnsupportedModelError(
                 f"{name} brings its own Python code, which bertrt never runs: "
                 "only architectures of Transformers itself can be exported"
             ) from error
-        raise CheckpointError(f"the config.json of {name} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"the config.json of {name} cannot be read: {one_line(error)}"
+        ) from error
 
 
 def _check_task(config: Any, name: str) -> None:
@@ -206,7 +135,8 @@ def _load_model(folder: Path, name: str, config: Any, *, safetensors: bool) -> t
             output_loading_info=True,
         )
     except Exception as error:  # each weight format has errors of its own
-        raise CheckpointError(f"the weights of {name} cannot be loaded: {error}") from error
+        reason = one_line(error)
+        raise CheckpointError(f"the weights of {name} cannot be loaded: {reason}") from error
     missing = sorted(info["missing_keys"])
     if any("classifier" in key for key in missing):
         raise CheckpointError(_without_head(name, f"no weights for {', '.join(missing)}"))
@@ -219,8 +149,27 @@ def _load_model(folder: Path, name: str, config: Any, *, safetensors: bool) -> t
     return loaded
 
 
-def _hash(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
-    return digest.hexdigest()
+def _load_tokenizer(folder: Path, name: str, rows: int) -> Any:
+    """The fast tokenizer, all of whose ids the model's embedding table, of `rows` rows, has."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        reason = one_line(error)
+        raise CheckpointError(f"the tokenizer of {name} cannot be loaded: {reason}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise UnsupportedModelError(f"{name} has no fast tokenizer, which bertrt needs")
+    vocabulary = tokenizer.get_vocab()
+    if len(vocabulary) <= len(tokenizer.all_special_tokens):
+        # What Transformers 5 makes where neither tokenizer.json nor vocab.txt is there.
+        raise CheckpointError(
+            f"{name} has no vocabulary, so its tokenizer knows no words: save the one it was "
+            "trained with next to the weights, by tokenizer.save_pretrained(DIR)"
+        )
+    last = max(vocabulary.values())
+    if last >= rows:
+        raise CheckpointError(
+            f"the tokenizer of {name} gives ids up to {last}, but the model's embedding table has "
+            f"{rows} rows: save the tokenizer that it was trained with, or fine-tune it after "
+            "model.resize_token_embeddings(len(tokenizer))"
+        )
+    return tokenizer

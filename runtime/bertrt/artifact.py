@@ -127,12 +127,11 @@ def _download(model: str) -> Path:
         raise ArtifactError(f"there is no folder {model!r}, and it is no hub id (`user/name`)")
     # Imported here: it takes longer than loading a local model does.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.onnx", "*.onnx.data", "vocab.txt"]
     try:
         path = Path(snapshot_download(model, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise ArtifactError(
             f"there is no folder {model!r}, and the Hugging Face hub gave no such model: {reason}"

@@ -12,6 +12,7 @@ __all__ = [
     "attribute",
     "constant",
     "constant_ints",
+    "has_one_use",
     "joined_name",
     "producer",
 ]
@@ -49,6 +50,11 @@ def attribute(node: ir.Node, name: str, default: Any) -> Any:
     """The value of a node's attribute, or `default` where it is not set."""
     found = node.attributes.get(name)
     return default if found is None else found.value
+
+
+def has_one_use(value: ir.Value) -> bool:
+    """Whether one node reads the value, once, and nothing else does."""
+    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 def joined_name(names: Sequence[str], suffix: str) -> str:
@@ -118,10 +124,14 @@ class Rewriter:
         return self.constant(name, np.asarray(elements, dtype=np.int64))
 
     def constant(self, name: str, array: np.ndarray) -> ir.Value:
-        """The initializer of this name, made from the array if there is none yet."""
+        """An initializer with the array: the one of this name if it is equal, or a new one."""
         initializers = self._graph.initializers
-        if name in initializers:
-            return initializers[name]
+        stem, number = name, 2
+        while name in initializers:
+            held = constant(initializers[name])
+            if held is not None and held.dtype == array.dtype and np.array_equal(held, array):
+                return initializers[name]
+            name, number = f"{stem}.{number}", number + 1
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
         value.shape = ir.Shape(array.shape)
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
@@ -129,8 +139,15 @@ class Rewriter:
         return value
 
     def replace(self, new: ir.Value) -> None:
-        """Let `new` take the place of the node's only output, and remove the node."""
+        """Let `new` take the place of the node's only output, and remove the node.
+
+        An output of the graph keeps its name.
+        """
         old = self._node.outputs[0]
+        if old.is_graph_output():
+            if new.producer() is None or new.is_graph_output():
+                new = self.op("Identity", [new], like=old)
+            new.name, old.name = old.name, None
         if new.shape is None:
             new.shape = old.shape
         if new.type is None:

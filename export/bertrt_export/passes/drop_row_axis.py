@@ -47,7 +47,8 @@ def _row(value: ir.Value | None) -> ir.Value | None:
 
 def _drop(node: ir.Node) -> bool:
     rewriter = Rewriter(node)
-    if node.op_type == "Squeeze" and constant_ints(node.inputs[1]) == [0]:
+    squeeze = node.op_type == "Squeeze" and len(node.inputs) == 2
+    if squeeze and constant_ints(node.inputs[1]) == [0]:
         return _replace(rewriter, _row(node.inputs[0]))
     if node.op_type == "Reshape" and constant_ints(node.inputs[1]) == [-1]:
         source = node.inputs[0]
@@ -89,13 +90,14 @@ def _move_below(node: ir.Node, rewriter: Rewriter) -> bool:
         # The table stays as it is; its rows are chosen by the row of indices.
         movable = rows[1] is not None and constant(inputs[0]) is not None
         rows[0] = None
-    elif node.op_type in ("MatMul", "LayerNormalization"):
-        constants = all(constant(value) is not None for value in inputs[1:])
-        last_axis = node.op_type == "MatMul" or attribute(node, "axis", -1) == -1
-        movable = rows[0] is not None and constants and last_axis
+    elif node.op_type == "MatMul":
+        movable = rows[0] is not None and _dimensions(inputs[1]) == 2
+    elif node.op_type == "LayerNormalization":
+        vectors = all(_dimensions(value) == 1 for value in inputs[1:])
+        movable = rows[0] is not None and vectors and attribute(node, "axis", -1) == -1
     else:
-        others = [constant(v) for v, row in zip(inputs, rows, strict=True) if row is None]
-        small = all(array is not None and array.ndim <= 1 for array in others)
+        others = [v for v, row in zip(inputs, rows, strict=True) if row is None]
+        small = all(_dimensions(value) in (0, 1) for value in others)
         movable = node.op_type in ELEMENTWISE and any(r is not None for r in rows) and small
     if not movable:
         return False
@@ -104,6 +106,12 @@ def _move_below(node: ir.Node, rewriter: Rewriter) -> bool:
     )
     _put_row(rewriter, moved, node)
     return True
+
+
+def _dimensions(value: ir.Value | None) -> int | None:
+    """How many dimensions a constant has; None for anything else."""
+    array = constant(value)
+    return None if array is None else array.ndim
 
 
 def _put_row(rewriter: Rewriter, value: ir.Value, node: ir.Node) -> None:

@@ -17,7 +17,7 @@ class FirstTokenPushdownPass(ir.passes.InPlacePass):
     Fires for a value [1, tokens, ..] that is used by nothing but such Gathers of one index, made by
 
     1. a token-wise operator: `f(x, c)[index] -> f(x[index], c)`, c the same for every token;
-    2. `LayerNormalization` over the last axis;
+    2. `LayerNormalization` over the last axis, with one scale and bias for all tokens;
     3. `MatMul` with a constant right-hand matrix;
     4. `Attention` on [1, tokens, hidden] without a mask: `Attention(q[index], k, v)`.
 
@@ -93,13 +93,15 @@ def _token_inputs(node: ir.Node, output: ir.Value) -> set[int] | None:
     if node.op_type == "Attention":
         unmasked = all(value is None for value in node.inputs[3:])
         return row_by_row if unmasked and not attribute(node, "is_causal", 0) else None
-    if node.op_type == "LayerNormalization":
-        return row_by_row if attribute(node, "axis", -1) in (-1, 2) else None
     if node.op_type == "MatMul":
         return row_by_row if constant(node.inputs[1]) is not None else None
     others = [v for i, v in enumerate(node.inputs) if v is not None and i not in has_tokens]
-    same = node.op_type in ELEMENTWISE and all(_same_for_every_token(v) for v in others)
-    return has_tokens if same else None
+    if not all(_same_for_every_token(value) for value in others):
+        return None
+    if node.op_type == "LayerNormalization":
+        last_axis = attribute(node, "axis", -1) in (-1, 2)
+        return row_by_row if last_axis and has_tokens == row_by_row else None
+    return has_tokens if node.op_type in ELEMENTWISE else None
 
 
 def _has_tokens(value: ir.Value, output: ir.Value) -> bool:

@@ -3,7 +3,14 @@
 import numpy as np
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter, attribute, constant, joined_name, producer
+from bertrt_export.passes._graph import (
+    Rewriter,
+    attribute,
+    constant,
+    has_one_use,
+    joined_name,
+    producer,
+)
 
 __all__ = ["FoldEmbeddingsPass"]
 
@@ -22,7 +29,8 @@ class FoldEmbeddingsPass(ir.passes.InPlacePass):
     The segment table is A, so that a position past the table's end stays an error.
 
     Must not fire where A or B is computed, where the two have different widths, where their
-    product has more than 16,384 rows (the word embedding), or where the inner sum has other uses.
+    product has more than 16,384 rows (the word embedding), where the indices are not int64, or
+    where the inner sum has other uses.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -36,7 +44,7 @@ class FoldEmbeddingsPass(ir.passes.InPlacePass):
 def _fold(outer: ir.Node) -> bool:
     for inner_sum, looked_up in (tuple(outer.inputs), tuple(reversed(outer.inputs))):
         inner, last = producer(inner_sum, "Add"), _lookup(looked_up)
-        if inner is None or last is None or len(inner.outputs[0].uses()) != 1:
+        if inner is None or last is None or not has_one_use(inner.outputs[0]):
             continue
         for source, small in (tuple(reversed(inner.inputs)), tuple(inner.inputs)):
             first = _lookup(small)
@@ -55,6 +63,8 @@ def _lookup(value: ir.Value | None) -> tuple[np.ndarray, ir.Value, str] | None:
         return None
     table, (data, indices) = constant(gather.inputs[0]), gather.inputs
     if table is None or table.ndim != 2 or indices is None or data is None:
+        return None
+    if indices.dtype != ir.DataType.INT64:
         return None
     return table, indices, data.name or ""
 

@@ -4,7 +4,13 @@ from typing import Any
 
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter, attribute, constant_ints, producer
+from bertrt_export.passes._graph import (
+    Rewriter,
+    attribute,
+    constant_ints,
+    has_one_use,
+    producer,
+)
 
 __all__ = ["HeadsLastAttentionPass"]
 
@@ -19,15 +25,18 @@ class HeadsLastAttentionPass(ir.passes.InPlacePass):
 
     Fires for::
 
-        split(x) = Transpose(Reshape(x, [.., .., heads, size]), perm=[0, 2, 1, 3])
-        Reshape(Transpose(Attention(split(q), split(k), split(v)), perm=[0, 2, 1, 3]), [.., .., H])
+        split(x) = Transpose(Reshape(x, [1, -1, heads, size]), perm=[0, 2, 1, 3])
+        Reshape(Transpose(Attention(split(q), split(k), split(v)), perm=[0, 2, 1, 3]), [1, -1, H])
         -> Attention(q, k, v, q_num_heads=heads, kv_num_heads=heads)
+
+    (or 0, "as it is", for either of the two leading dimensions).
 
     Must not fire:
 
     1. for a causal or soft-capped attention, or one with a mask or past keys;
     2. where a transposed value has other uses, or the heads are not split as above;
-    3. where the result is reshaped to anything but [.., .., heads * size].
+    3. where the result is reshaped to anything but [1, -1, heads * size];
+    4. where a reshape moves tokens to another row.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -54,7 +63,7 @@ def _rewrite(attention: ir.Node) -> bool:
     target = constant_ints(flat.inputs[1])
     if not query[1:] == key[1:] == value[1:] or target is None or len(target) != 3:
         return False
-    if target[-1] != query[1] * query[2]:
+    if target[-1] != query[1] * query[2] or not _keeps_rows(target):
         return False
     rewriter = Rewriter(flat)
     attributes: dict[str, Any] = {"q_num_heads": query[1], "kv_num_heads": key[1]}
@@ -78,10 +87,16 @@ def _split_heads(value: ir.Value | None) -> tuple[ir.Value, int, int] | None:
         return None
     if source.shape is None or len(source.shape) != 3 or source.shape[2] != target[2] * target[3]:
         return None
+    if source.shape[0] != 1 or not _keeps_rows(target):
+        return None
     return source, target[2], target[3]
 
 
+def _keeps_rows(target: list[int]) -> bool:
+    """Whether a Reshape of [1, tokens, ..] to `target` gives [1, tokens, ..] again."""
+    return target[0] in (0, 1) and target[1] in (0, -1)
+
+
 def _only_user(value: ir.Value, op_type: str) -> ir.Node | None:
-    users = value.consumers()
-    matches = len(users) == 1 and users[0].op_type == op_type and not value.is_graph_output()
-    return users[0] if matches else None
+    user = value.consumers()[0] if has_one_use(value) else None
+    return user if user is not None and user.op_type == op_type else None

@@ -5,7 +5,14 @@ from collections import defaultdict
 import numpy as np
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter, attribute, constant, joined_name, producer
+from bertrt_export.passes._graph import (
+    Rewriter,
+    attribute,
+    constant,
+    has_one_use,
+    joined_name,
+    producer,
+)
 
 __all__ = ["MergeProjectionsPass"]
 
@@ -53,7 +60,7 @@ class _Projection:
         if gather.op_type != "Gather" or gather.domain != "" or attribute(gather, "axis", 0) != 0:
             return None
         add = producer(gather.inputs[0], "Add")
-        if add is None or len(add.outputs[0].uses()) != 1:
+        if add is None or not has_one_use(add.outputs[0]):
             return None
         for product, bias in (tuple(add.inputs), tuple(reversed(add.inputs))):
             matmul = producer(product, "MatMul")
@@ -61,7 +68,7 @@ class _Projection:
             if matmul is None or bias is None or offset is None or offset.ndim != 1:
                 continue
             weight = constant(matmul.inputs[1])
-            if weight is not None and weight.ndim == 2 and len(matmul.outputs[0].uses()) == 1:
+            if weight is not None and weight.ndim == 2 and has_one_use(matmul.outputs[0]):
                 return cls(gather, add, matmul, bias)
         return None
 

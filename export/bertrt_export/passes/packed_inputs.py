@@ -47,8 +47,8 @@ class PackedInputsPass(ir.passes.InPlacePass):
 
     Must not fire for a graph without those two inputs (a padded export, or one already packed).
 
-    Every length must be at least 1. Lengths whose sum is not the number of tokens fail at the
-    first addition, because the positions are as many as the lengths say.
+    Every length must be at least 1. Lengths whose sum is not the number of tokens fail at once: the
+    ids are reshaped to as many as the lengths say.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -64,15 +64,16 @@ class PackedInputsPass(ir.passes.InPlacePass):
         for name in ("position_ids", "first_token_index"):
             graph.inputs.remove(inputs[name])
         graph.inputs.append(lengths)
-        position_ids, first_token_index = _derive(rewriter, lengths)
+        position_ids, first_token_index, total = _derive(rewriter, lengths)
         inputs["first_token_index"].replace_all_uses_with(first_token_index)
         row = rewriter.op("Unsqueeze", [position_ids, rewriter.ints([0])])
         _as_row(row, inputs["position_ids"])
         for name in _ROW_INPUTS:
             if name in inputs:
                 flat = inputs[name]
-                row = rewriter.op("Unsqueeze", [flat, rewriter.ints([0])])
-                _as_row(row, flat, keep=row.producer())
+                checked = rewriter.op("Reshape", [flat, total], shape=["tokens"], dtype=_INT64)
+                row = rewriter.op("Unsqueeze", [checked, rewriter.ints([0])])
+                _as_row(row, flat, keep=checked.producer())
                 flat.shape = ir.Shape(["tokens"])
         return ir.passes.PassResult(model, modified=True)
 
@@ -85,8 +86,10 @@ def _as_row(row: ir.Value, old: ir.Value, keep: ir.Node | None = None) -> None:
             node.replace_input_with(position, row)
 
 
-def _derive(rewriter: Rewriter, lengths: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """`position_ids` [tokens] and `first_token_index` [texts]; the layout's values by name.
+def _derive(rewriter: Rewriter, lengths: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """`position_ids` [tokens], `first_token_index` [texts], the number of tokens [1].
+
+    The layout's values get their names.
 
     The text of each token is the running count of the texts that have begun: ones are scattered
     to where texts 1, 2, .. begin and summed up.
@@ -123,4 +126,4 @@ def _derive(rewriter: Rewriter, lengths: ir.Value) -> tuple[ir.Value, ir.Value]:
     places = op("Add", column_starts, columns, shape=["texts", "longest"])
     final = op("Sub", total, one, shape=[1])
     named("rectangle_index", op("Min", places, final, shape=["texts", "longest"]))
-    return positions, starts
+    return positions, starts, total

@@ -24,7 +24,7 @@ class VarlenAttentionPass(ir.passes.InPlacePass):
 
     1. in a graph that is not packed;
     2. for an Attention on four dimensions, causal, with a mask, or with past keys;
-    3. where the query's rows are neither the keys' rows nor one a text.
+    3. where the keys' rows are not the tokens, or the query's neither the tokens nor one a text.
 
     Source: ONNX operator Attention, opset 24 (`nonpad_kv_seqlen`).
     """
@@ -52,9 +52,10 @@ def _rewrite(attention: ir.Node, layout: PackedLayout) -> bool:
     query, key, _ = shapes
     if query is None or key is None or any(s is None or len(s) != 3 or s[0] != 1 for s in shapes):
         return False
-    texts = layout.lengths.shape[0]  # type: ignore[index]  # PackedInputsPass gives it
-    by_token, by_text = query[1] == key[1], query[1] == texts
-    if not by_token and not by_text:
+    # PackedInputsPass gives both their shapes.
+    texts, tokens = layout.lengths.shape[0], layout.token_index.shape[0]  # type: ignore[index]
+    by_token, by_text = query[1] == tokens, query[1] == texts
+    if key[1] != tokens or not (by_token or by_text):
         return False
     rewriter = Rewriter(attention)
     if not isinstance(query[2], int):
