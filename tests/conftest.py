@@ -50,6 +50,12 @@ def tiny_checkpoint(encoder_folder: Path, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
+@pytest.fixture
+def copied_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Makes copies of `tiny_checkpoint` that a test may change."""
+    return lambda: _copy(tiny_checkpoint, tmp_path)
+
+
 @pytest.fixture(scope="session")
 def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_checkpoint`, exported. Read only: `copied_artifact` is for tests that write."""
@@ -63,9 +69,9 @@ def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def copied_artifact(tiny_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes copies of `tiny_artifact` that a test may change."""
+    return lambda: _copy(tiny_artifact, tmp_path)
 
-    def copy() -> Path:
-        number = sum(1 for _ in tmp_path.glob("artifact-*"))
-        return Path(shutil.copytree(tiny_artifact, tmp_path / f"artifact-{number}"))
 
-    return copy
+def _copy(folder: Path, parent: Path) -> Path:
+    number = sum(1 for _ in parent.iterdir())
+    return Path(shutil.copytree(folder, parent / f"copy-{number}"))

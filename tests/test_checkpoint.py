@@ -26,17 +26,6 @@ from tests.helpers import edit_json
 CopiedCheckpoint = Callable[[], Path]
 
 
-@pytest.fixture
-def copied_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> CopiedCheckpoint:
-    """Makes copies of `tiny_checkpoint` that a test may change."""
-
-    def copy() -> Path:
-        number = sum(1 for _ in tmp_path.glob("checkpoint-*"))
-        return Path(shutil.copytree(tiny_checkpoint, tmp_path / f"checkpoint-{number}"))
-
-    return copy
-
-
 def _message(
     model: str | Path,
     kind: type[ExportError] = CheckpointError,
