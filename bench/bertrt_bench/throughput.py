@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from bertrt import Classifier
 from bertrt.cpus import available_cpus
 from bertrt_export import export_model
@@ -36,7 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--work", type=Path, default=Path("build/bench"), help="where models go")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     checkpoint, artifact = _bert_base(arguments.work)
     sentences, _ = read_labelled(EXAMPLES / "data" / "sst2" / "dev.tsv")
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
