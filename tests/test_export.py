@@ -68,7 +68,8 @@ def test_manifest_says_what_was_exported_and_verified(
     source = manifest["source"]
     assert source["model"] == str(tiny_checkpoint) and source["revision"] is None
     assert source["weights_sha256"] == load_checkpoint(str(tiny_checkpoint)).sha256
-    verified = manifest["verified"]
+    assert set(manifest["verified"]) == {"fp32"}
+    verified = manifest["verified"]["fp32"]
     assert verified["texts"] == len(verified["lengths"]) >= 20
     assert 0 < verified["max_abs_diff"] <= verified["tolerance"] == 1e-4
 
@@ -83,7 +84,7 @@ def test_golden_logits_are_pytorchs(tiny_checkpoint: Path, tiny_artifact: Path) 
         inputs = checkpoint.tokenizer(*parts, return_tensors="pt")
         with torch.inference_mode():
             expected = checkpoint.model(**inputs).logits[0].numpy()
-        np.testing.assert_allclose(entry["logits"], expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(entry["logits"]["fp32"], expected, rtol=0, atol=1e-5)
 
 
 def test_graph_is_valid_onnx_with_the_documented_inputs(tiny_artifact: Path) -> None:
@@ -111,7 +112,7 @@ def test_labels_with_default_names_are_written_out(
 
 def test_report_has_the_figures(tiny_artifact: Path) -> None:
     report = (tiny_artifact / "report.md").read_text(encoding="utf-8")
-    verified = _manifest(tiny_artifact)["verified"]
+    verified = _manifest(tiny_artifact)["verified"]["fp32"]
     for name in ("max_abs_diff_alone", "max_abs_diff_batched", "max_abs_diff_shuffled"):
         assert f"{verified[name]:.2e}" in report
     assert "`positive`" in report and "BertForSequenceClassification" in report
@@ -122,7 +123,9 @@ def test_result_says_where_and_how_large(tiny_checkpoint: Path, tmp_path: Path) 
     assert result.path == tmp_path / "out"
     files = _manifest(result.path)["files"]
     assert result.size == sum(entry["size"] for entry in files.values())
-    assert result.verification.max_abs_diff == _manifest(result.path)["verified"]["max_abs_diff"]
+    assert result.precisions == ("fp32",) and result.int8 is None
+    verified = _manifest(result.path)["verified"]["fp32"]
+    assert result.verification.max_abs_diff == verified["max_abs_diff"]
 
 
 def test_exporting_again_gives_the_same_bytes(
@@ -147,7 +150,7 @@ def test_external_data(tiny_checkpoint: Path, tiny_artifact: Path, tmp_path: Pat
 def test_max_length(tiny_checkpoint: Path, tmp_path: Path, max_length: int) -> None:
     export_model(str(tiny_checkpoint), tmp_path / "out", max_length=max_length)
     manifest = _manifest(tmp_path / "out")
-    assert manifest["max_length"] == manifest["verified"]["lengths"][-1] == max_length
+    assert manifest["max_length"] == manifest["verified"]["fp32"]["lengths"][-1] == max_length
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert settings["model_max_length"] == max_length
     assert Classifier(tmp_path / "out", "cpu").artifact.max_length == max_length
@@ -173,12 +176,12 @@ def _refused(model: str | Path, output: Path, **options: Any) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16", "fp8", ""])
+@pytest.mark.parametrize("precision", ["fp16", "fp32,fp8", "int4", "", "int8,"])
 def test_other_precisions_are_not_accepted_silently(
     tiny_checkpoint: Path, tmp_path: Path, precision: str
 ) -> None:
     message = _refused(tiny_checkpoint, tmp_path / "out", precision=precision)
-    assert f"precision {precision} is not available" in message and "fp32" in message
+    assert "is not available" in message and "fp32, int8" in message
 
 
 @pytest.mark.parametrize("max_length", [-1, 0, 1, 7, 513, 100_000])
@@ -275,7 +278,7 @@ def _disk_full(*_: object, **__: object) -> None:
     [
         ("verify", _fails, VerificationError),
         ("verify", _interrupted, KeyboardInterrupt),
-        ("write_report", _interrupted, KeyboardInterrupt),
+        ("write_tokenizer", _interrupted, KeyboardInterrupt),
         ("save_graph", _disk_full, ExportError),
         ("write_manifest", _disk_full, ExportError),
     ],

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bertrt.version import __version__
@@ -50,7 +51,7 @@ def test_last_line_is_a_command_that_works(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--precision", "int8"], ["precision int8 is not available"]),
+        (["--precision", "int4"], ["precision int4 is not available", "fp32, int8"]),
         (["--max-length", "4"], ["--max-length 4", "8 to 512"]),
         (["--revision", "main"], ["--revision is for hub models"]),
     ],
@@ -82,11 +83,11 @@ def test_failed_verification_exits_1_with_the_figures(
 
     save = artifact_writer.save_graph
 
-    def damaged(graph: ir.Model, folder: Path, *, external_data: bool) -> Path:
+    def damaged(graph: ir.Model, folder: Path, **options: Any) -> Path:
         weight = graph.graph.initializers["classifier.weight"]
         assert weight.const_value is not None
         weight.const_value = ir.tensor(weight.const_value.numpy() * 1.1, name=weight.name)
-        return save(graph, folder, external_data=external_data)
+        return save(graph, folder, **options)
 
     monkeypatch.setattr(exporter, "save_graph", damaged)
     assert main([str(tiny_checkpoint), str(tmp_path / "out")]) == 1

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,19 @@ from bertrt.version import __version__
 from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.errors import ExportError
 from bertrt_export.golden import GOLDEN_TEXTS
-from bertrt_export.verify import Verification
 
-__all__ = ["check_output", "save_graph", "staged_folder", "write_manifest", "write_tokenizer"]
+__all__ = [
+    "GRAPH_FILES",
+    "check_output",
+    "remove_graph",
+    "save_graph",
+    "staged_folder",
+    "write_manifest",
+    "write_tokenizer",
+]
 
-GRAPH = "model.onnx"
+# The names that the hub's exports have, by precision.
+GRAPH_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 
 # A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB.
 _MAX_INLINE_BYTES = 2**31 - 2**24
@@ -85,14 +93,23 @@ def _replacing(output: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)  # gone already where it was renamed
 
 
-def save_graph(graph: ir.Model, folder: Path, *, external_data: bool) -> Path:
+def save_graph(
+    graph: ir.Model, folder: Path, *, precision: str = "fp32", external_data: bool
+) -> Path:
     """Save the graph; its weights go to a second file if asked for or past protobuf's 2 GiB."""
+    file = folder / GRAPH_FILES[precision]
     weights = [
         v.const_value for v in graph.graph.initializers.values() if v.const_value is not None
     ]
     external = external_data or sum(tensor.nbytes for tensor in weights) > _MAX_INLINE_BYTES
-    ir.save(graph, folder / GRAPH, external_data=f"{GRAPH}.data" if external else None)
-    return folder / GRAPH
+    ir.save(graph, file, external_data=f"{file.name}.data" if external else None)
+    return file
+
+
+def remove_graph(folder: Path, precision: str) -> None:
+    """Remove a graph that is not to be part of the artifact after all."""
+    for file in folder.glob(f"{GRAPH_FILES[precision]}*"):
+        file.unlink()
 
 
 def write_tokenizer(checkpoint: Checkpoint, folder: Path, max_length: int) -> None:
@@ -110,13 +127,15 @@ def write_manifest(
     checkpoint: Checkpoint,
     folder: Path,
     *,
-    precision: str,
     max_length: int,
-    verification: Verification,
+    verified: Mapping[str, Any],
+    golden: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Write bertrt.json over the files that are in the folder by now; returns its content.
 
-    It names what the runtime reads; report.md comes later and may be edited freely.
+    verified: what was verified of each precision. golden: the logits of GOLDEN_TEXTS by precision,
+    as the artifact's own graphs give them. The manifest lists what the runtime reads; the report
+    comes later and may be edited freely.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     manifest = {
@@ -124,26 +143,20 @@ def write_manifest(
         "bertrt_version": __version__,
         "task": "text-classification",
         "layout": "packed",
-        "graphs": {precision: GRAPH},
+        "graphs": {precision: GRAPH_FILES[precision] for precision in golden},
         "max_length": max_length,
         "source": {
             "model": checkpoint.name,
             "revision": checkpoint.revision,
             "weights_sha256": checkpoint.sha256,
         },
-        "verified": {
-            "against": "PyTorch float32, one unpadded text at a time",
-            "texts": len(verification.lengths),
-            "lengths": list(verification.lengths),
-            "tolerance": verification.tolerance,
-            "max_abs_diff": verification.max_abs_diff,
-            "max_abs_diff_alone": verification.alone,
-            "max_abs_diff_batched": verification.batched,
-            "max_abs_diff_shuffled": verification.shuffled,
-        },
+        "verified": dict(verified),
         "golden": [
-            {"text": text, "logits": [float(np.float32(value)) for value in logits]}
-            for text, logits in zip(GOLDEN_TEXTS, verification.golden_logits, strict=True)
+            {
+                "text": text,
+                "logits": {precision: rows[number].tolist() for precision, rows in golden.items()},
+            }
+            for number, text in enumerate(GOLDEN_TEXTS)
         ],
         "files": {
             path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in files

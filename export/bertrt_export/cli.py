@@ -1,14 +1,21 @@
 """The `export-model` command."""
 
 import argparse
+import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bertrt.version import __version__
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bertrt_export.errors import ExportError
+
+if TYPE_CHECKING:
+    from bertrt_export.exporter import ExportResult
 
 __all__ = ["main"]
 
@@ -30,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Imported here, because torch takes seconds: --help should not, and this shows why.
             import transformers
 
-            from bertrt_export.exporter import export_model
+            from bertrt_export.exporter import CalibrationFile, export_model
+            from bertrt_export.quantization.fidelity import Limits
 
             transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
             transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -44,6 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.output,
                 precision=arguments.precision,
                 max_length=arguments.max_length,
+                calibration=CalibrationFile(
+                    arguments.calibration,
+                    arguments.text_column,
+                    arguments.text_pair_column,
+                    arguments.label_column,
+                ),
+                limits=Limits(arguments.min_agreement, arguments.max_accuracy_drop),
                 revision=arguments.revision,
                 allow_pickle=arguments.allow_pickle,
                 external_data=arguments.external_data,
@@ -56,17 +71,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("export-model: interrupted; nothing was written", file=sys.stderr)
         return 130
-    verification = result.verification
-    print(
-        f"Exported {arguments.model} to {result.path}\n"
-        f"  size      {result.size / 1e6:.1f} MB, {arguments.precision}\n"
-        f"  fidelity  max |Δlogit| {verification.max_abs_diff:.1e} against PyTorch on "
-        f"{len(verification.lengths)} texts of {verification.lengths[0]} to "
-        f"{verification.lengths[-1]} tokens (limit {verification.tolerance:.0e})\n"
-        f"  report    {result.path / 'report.md'}\n"
-        f"Next: bertrt classify {result.path} 'a text of yours'"
-    )
+    print(_summary(arguments.model, result))
     return 0
+
+
+def _summary(model: str, result: "ExportResult") -> str:
+    """What was written, how faithful it is, and the next command."""
+    v = result.verification
+    lines = [
+        f"Exported {model} to {result.path}",
+        f"  size      {result.size / 1e6:.1f} MB, {', '.join(result.precisions)}",
+        f"  fidelity  max |Δlogit| {v.max_abs_diff:.1e} against PyTorch on {len(v.lengths)} texts "
+        f"of {v.lengths[0]} to {v.lengths[-1]} tokens, in fp32 (limit {v.tolerance:.0e})",
+    ]
+    if result.int8 is not None:
+        f, forms = result.int8.fidelity, Counter(s.name for s in result.int8.choice.values())
+        accuracy = (
+            ""
+            if f.accuracy is None
+            else f", accuracy {f.accuracy:.2%} ({f.reference_accuracy:.2%})"
+        )
+        lines += [
+            f"  int8      PyTorch's answer for {f.agreement:.2%} of {f.texts} texts{accuracy}",
+            f"            mean |Δlogit| {f.mean_abs_diff:.4f}, max {f.max_abs_diff:.3f}",
+            f"            {', '.join(f'{count} {name}' for name, count in forms.most_common())}",
+        ]
+    lines += [
+        f"  report    {result.path / 'report.md'}",
+        f"Next: bertrt classify {shlex.quote(str(result.path))} 'a text of yours'",
+    ]
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         default="fp32",
-        help="fp32 (int8 and fp16 are not in this version)",
+        help="fp32 (the default), int8, or both: fp32,int8",
     )
     parser.add_argument(
         "--max-length",
@@ -102,4 +136,38 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an artifact that is in OUTPUT"
     )
+    int8 = parser.add_argument_group("int8")
+    int8.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="texts like those that the model will meet: .txt, .jsonl, .csv or .tsv",
+    )
+    int8.add_argument("--text-column", metavar="COLUMN", help="a name, or a number from 1")
+    int8.add_argument("--text-pair-column", metavar="COLUMN", help="the second text of each pair")
+    int8.add_argument("--label-column", metavar="COLUMN", help="the right answers, if known")
+    int8.add_argument(
+        "--min-agreement",
+        type=_share,
+        default=0.99,
+        metavar="SHARE",
+        help="texts that must get PyTorch's answer (default 0.99)",
+    )
+    int8.add_argument(
+        "--max-accuracy-drop",
+        type=_share,
+        default=0.005,
+        metavar="SHARE",
+        help="accuracy that may be lost, where labels are given (default 0.005)",
+    )
     return parser
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return share

@@ -1,14 +1,29 @@
 """Errors that the exporter raises for its users."""
 
-__all__ = ["CheckpointError", "ExportError", "UnsupportedModelError", "VerificationError"]
+__all__ = [
+    "CalibrationError",
+    "CheckpointError",
+    "ExportError",
+    "QuantizationError",
+    "UnsupportedModelError",
+    "VerificationError",
+]
 
 
 class ExportError(Exception):
     """Anything that stops an export. The message says what was wrong and how to go on."""
 
 
+class CalibrationError(ExportError):
+    """The calibration texts are missing, unreadable or too few."""
+
+
 class CheckpointError(ExportError):
     """The checkpoint is missing, incomplete, unsafe to read or not a text classifier."""
+
+
+class QuantizationError(ExportError):
+    """No int8 form keeps the limits on fidelity; the message carries what was tried, as a table."""
 
 
 class UnsupportedModelError(ExportError):

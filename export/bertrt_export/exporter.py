@@ -1,42 +1,79 @@
 """checkpoint -> traced graph -> packed graph -> verified artifact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 from bertrt import BertrtError, Classifier
 from bertrt.artifact import MIN_MAX_LENGTH
+from bertrt.cpus import available_cpus
+from bertrt.packing import pack
+from bertrt.session import Session
+from bertrt.tokenizer import TextTokenizer
 
 from bertrt_export.artifact_writer import (
+    GRAPH_FILES,
     check_output,
+    remove_graph,
     save_graph,
     staged_folder,
     write_manifest,
     write_tokenizer,
 )
+from bertrt_export.calibration import CalibrationTexts, read_calibration
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.errors import ExportError, UnsupportedModelError
+from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.passes import packed_pipeline
-from bertrt_export.report import write_report
+from bertrt_export.quantization.fidelity import Limits
+from bertrt_export.quantization.int8 import Int8Result, quantize
+from bertrt_export.report import Report
 from bertrt_export.tracing import trace
 from bertrt_export.verify import Verification, verify
 
-__all__ = ["PRECISIONS", "ExportResult", "Progress", "export_model", "packed_graph"]
+__all__ = [
+    "PRECISIONS",
+    "CalibrationFile",
+    "ExportResult",
+    "Progress",
+    "export_model",
+    "packed_graph",
+]
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "int8")
 
 # Called with what is being done, how many steps of it are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationFile:
+    """A file of texts like those that the model will meet, and its columns: read_calibration."""
+
+    path: Path | None = None
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    label_column: str | None = None
+
+
+_BUILT_IN = CalibrationFile()
+_DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What was exported: where it is, its size in bytes, and what was verified."""
+    """What was exported: where it is, its size in bytes, its precisions, and what was verified.
+
+    int8: None where there is no int8 graph.
+    """
 
     path: Path
     size: int
+    precisions: tuple[str, ...]
     verification: Verification
+    int8: Int8Result | None
 
 
 def export_model(
@@ -45,6 +82,8 @@ def export_model(
     *,
     precision: str = "fp32",
     max_length: int | None = None,
+    calibration: CalibrationFile = _BUILT_IN,
+    limits: Limits = _DEFAULT_LIMITS,
     revision: str | None = None,
     allow_pickle: bool = False,
     external_data: bool = False,
@@ -53,43 +92,47 @@ def export_model(
 ) -> ExportResult:
     """Export a classifier (a directory or a hub id) to the folder `output`, verified.
 
-    max_length: tokens a text may have; by default what the model and its tokenizer take.
-    external_data: put the weights into model.onnx.data, which onnxruntime maps into memory.
+    precision: `fp32`, `int8`, or both (`fp32,int8`). max_length: tokens a text may have; by default
+    what the model and its tokenizer take. calibration, limits: what int8 is set up with, and what
+    it must hold. external_data: put the weights into model.onnx.data, which onnxruntime maps into
+    memory.
     Raises ExportError, which says what is wrong; nothing is left behind then.
     """
-    if precision not in PRECISIONS:
-        raise ExportError(
-            f"precision {precision} is not available in this version; "
-            f"choose from {', '.join(PRECISIONS)}"
-        )
+    wanted = _precisions(precision)
     destination = Path(output).expanduser()
     check_output(destination, overwrite=overwrite)
     on_progress("loading the checkpoint", 0, 1)
     checkpoint = load_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     length = _resolved_max_length(checkpoint, max_length)
+    texts = _calibration_texts(calibration, checkpoint) if "int8" in wanted else None
     on_progress("tracing", 0, 1)
     graph = packed_graph(checkpoint)
     with staged_folder(destination) as stage:
         on_progress("saving", 0, 1)
         file = save_graph(graph, stage, external_data=external_data)
         write_tokenizer(checkpoint, stage, length)
+        tokenizer = TextTokenizer(stage, length)
         verification = verify(
             checkpoint,
-            stage,
+            tokenizer,
             file,
-            length,
-            lambda done, total: on_progress("comparing with PyTorch", done, total),
+            lambda *steps: on_progress("comparing with PyTorch", *steps),
         )
+        int8 = None
+        if texts is not None:
+            int8 = quantize(checkpoint, graph, tokenizer, texts, limits, on_progress)
+            save_graph(int8.graph, stage, precision="int8", external_data=external_data)
+        report = Report(checkpoint, verification, int8)
+        for unwanted in set(PRECISIONS) - set(wanted):
+            remove_graph(stage, unwanted)
+        golden = {name: _golden_logits(stage, name, tokenizer) for name in wanted}
         manifest = write_manifest(
-            checkpoint, stage, precision=precision, max_length=length, verification=verification
+            checkpoint, stage, max_length=length, verified=report.facts(), golden=golden
         )
-        write_report(checkpoint, stage, precision=precision, verification=verification)
-        try:
-            Classifier(stage, "cpu")
-        except BertrtError as error:
-            raise ExportError(f"the runtime cannot load what was exported: {error}") from error
+        report.write(stage, wanted)
+        _check_loads(stage, wanted)
     size = sum(entry["size"] for entry in manifest["files"].values())
-    return ExportResult(destination, size, verification)
+    return ExportResult(destination, size, wanted, verification, int8)
 
 
 def packed_graph(checkpoint: Checkpoint) -> ir.Model:
@@ -105,6 +148,18 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
     return graph
 
 
+def _precisions(precision: str) -> tuple[str, ...]:
+    """The precisions that are asked for, in the order of PRECISIONS."""
+    names = [name.strip() for name in precision.split(",")]
+    for name in names:
+        if name not in PRECISIONS:
+            raise ExportError(
+                f"precision {name} is not available in this version; "
+                f"choose from {', '.join(PRECISIONS)}, several separated by commas"
+            )
+    return tuple(name for name in PRECISIONS if name in names)
+
+
 def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
     if max_length is None:
         return checkpoint.max_length
@@ -114,3 +169,29 @@ def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
             f"{MIN_MAX_LENGTH} to {checkpoint.max_length} tokens"
         )
     return max_length
+
+
+def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> CalibrationTexts:
+    label2id = {name: number for number, name in checkpoint.config.id2label.items()}
+    return read_calibration(
+        file.path,
+        text_column=file.text_column,
+        text_pair_column=file.text_pair_column,
+        label_column=file.label_column,
+        label2id=label2id,
+    )
+
+
+def _golden_logits(folder: Path, precision: str, tokenizer: TextTokenizer) -> np.ndarray:
+    """What the graph that was written answers to each golden text by itself."""
+    session = Session(folder / GRAPH_FILES[precision], device="cpu", threads=available_cpus())
+    texts = tokenizer.encode(GOLDEN_TEXTS)
+    return np.concatenate([session.run(pack([text])) for text in texts])
+
+
+def _check_loads(folder: Path, precisions: Sequence[str]) -> None:
+    for precision in precisions:
+        try:
+            Classifier(folder, "cpu", precision=precision)
+        except BertrtError as error:
+            raise ExportError(f"the runtime cannot load what was exported: {error}") from error

@@ -1,6 +1,10 @@
-"""report.md: what a person reads about an artifact."""
+"""report.md and report.png: what a person reads about an artifact."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import torch
@@ -8,23 +12,64 @@ import transformers
 from bertrt.version import __version__
 
 from bertrt_export.checkpoint import Checkpoint
+from bertrt_export.plots import plot_int8
+from bertrt_export.quantization.int8 import Int8Result
 from bertrt_export.verify import Verification
 
-__all__ = ["write_report"]
+__all__ = ["Report"]
 
 
-def write_report(
-    checkpoint: Checkpoint, folder: Path, *, precision: str, verification: Verification
-) -> None:
-    """Write report.md into the folder."""
-    config = checkpoint.config
-    parameters = sum(parameter.numel() for parameter in checkpoint.model.parameters())
-    revision = f" at revision {checkpoint.revision}" if checkpoint.revision else ""
-    weights = sum(path.stat().st_size for path in folder.glob("model.onnx*"))
-    lengths = verification.lengths
-    labels = ", ".join(f"`{label}`" for label in config.id2label.values())
-    (folder / "report.md").write_text(
-        f"""\
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an export has measured, for the manifest and for people.
+
+    refused: why there is no int8 graph although one was sought, or None.
+    """
+
+    checkpoint: Checkpoint
+    verification: Verification
+    int8: Int8Result | None
+    refused: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The manifest's `verified`: by precision, figures as numbers."""
+        v = self.verification
+        facts: dict[str, Any] = {
+            "fp32": {
+                "against": "PyTorch float32, without padding",
+                "texts": len(v.lengths),
+                "lengths": list(v.lengths),
+                "tolerance": v.tolerance,
+                "max_abs_diff": v.max_abs_diff,
+                "max_abs_diff_alone": v.alone,
+                "max_abs_diff_batched": v.batched,
+                "max_abs_diff_shuffled": v.shuffled,
+            }
+        }
+        if self.int8 is not None:
+            facts["int8"] = _int8_facts(self.int8)
+        return facts
+
+    def write(self, folder: Path, precisions: Sequence[str]) -> None:
+        """Write report.md, and report.png where there is int8, into the folder."""
+        parts = [self._summary(folder, precisions), _fidelity(self.verification)]
+        if self.int8 is not None:
+            plot_int8(self.int8, folder / "report.png")
+            parts.append(_int8_section(self.int8))
+        if self.refused is not None:
+            parts.append(f"## int8\n\nNot written:\n\n```\n{self.refused}\n```\n")
+        (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
+
+    def _summary(self, folder: Path, precisions: Sequence[str]) -> str:
+        checkpoint = self.checkpoint
+        parameters = sum(parameter.numel() for parameter in checkpoint.model.parameters())
+        revision = f" at revision {checkpoint.revision}" if checkpoint.revision else ""
+        labels = ", ".join(f"`{label}`" for label in checkpoint.config.id2label.values())
+        graphs = "\n".join(
+            f"| `{file.name}` | {file.stat().st_size / 1e6:.1f} MB |"
+            for file in sorted(folder.glob("model*.onnx*"))
+        )
+        return f"""\
 # {checkpoint.name}
 
 Exported{revision} by bertrt {__version__} (torch {torch.__version__}, transformers \
@@ -34,14 +79,19 @@ Exported{revision} by bertrt {__version__} (torch {torch.__version__}, transform
 |---|---|
 | architecture | {type(checkpoint.model).__name__}, {parameters / 1e6:.1f} M parameters |
 | labels | {labels} |
-| precision | {precision} in every layer |
-| graph and weights | {weights / 1e6:.1f} MB |
+| precision | {", ".join(precisions)} |
+{graphs}
 | source weights, SHA-256 | `{checkpoint.sha256}` |
+"""
 
-## Fidelity
+
+def _fidelity(verification: Verification) -> str:
+    lengths = verification.lengths
+    return f"""\
+## The packed graph in float32
 
 {len(lengths)} texts of {lengths[0]} to {lengths[-1]} tokens: multilingual sentences, a pair, and
-random tokens. PyTorch (float32) got each text alone and unpadded.
+random tokens. PyTorch (float32) got no padding.
 
 | the exported model ran | max \\|Δlogit\\| against PyTorch |
 |---|---|
@@ -49,6 +99,81 @@ random tokens. PyTorch (float32) got each text alone and unpadded.
 | all texts in one packed batch | {verification.batched:.2e} |
 | the same batch, shuffled | {verification.shuffled:.2e} |
 | limit | {verification.tolerance:.0e} |
-""",
-        encoding="utf-8",
+"""
+
+
+def _int8_facts(int8: Int8Result) -> dict[str, Any]:
+    choice = int8.choice
+    return {
+        "against": "PyTorch float32, without padding",
+        **asdict(int8.fidelity),
+        "limits": asdict(int8.limits),
+        "batch_independence": asdict(int8.independence),
+        "calibration": {
+            "source": int8.texts.source,
+            "sha256": int8.texts.sha256,
+            "calibration_texts": len(int8.texts.calibration),
+            "verification_texts": len(int8.texts.verification),
+        },
+        "units": {
+            name: {
+                "form": step.name,
+                "error_alone": step.error,
+                "started_as": int8.search.start[name].name,
+                "sensitivity": int8.search.sensitivity[name],
+            }
+            for name, step in choice.items()
+        },
+    }
+
+
+def _int8_section(int8: Int8Result) -> str:
+    f, limits, texts = int8.fidelity, int8.limits, int8.texts
+    counts = Counter(step.name for step in int8.choice.values())
+    accuracy = (
+        "no labels were given"
+        if f.accuracy is None or f.reference_accuracy is None
+        else f"{f.accuracy:.2%} (PyTorch {f.reference_accuracy:.2%}, "
+        f"drop at most {limits.max_accuracy_drop:.2%})"
     )
+    source = f"{texts.source}" + (f", SHA-256 `{texts.sha256}`" if texts.sha256 else "")
+    rows = "\n".join(
+        f"| `{name}` | {step.name} | {_why(name, int8)} | {int8.search.sensitivity[name]:.4f} "
+        f"| {step.error:.4f} |"
+        for name, step in int8.choice.items()
+    )
+    return f"""\
+## int8
+
+Against PyTorch (float32), on {f.texts} texts that set no scale:
+
+| | |
+|---|---|
+| same answer | {f.agreement:.2%} (limit {limits.min_agreement:.2%}) |
+| accuracy | {accuracy} |
+| mean \\|Δlogit\\| | {f.mean_abs_diff:.4f} |
+| max \\|Δlogit\\| | {f.max_abs_diff:.4f} |
+| alone against batched, {int8.independence.texts} texts, mean \\|Δlogit\\| | \
+{int8.independence.mean_abs_diff:.1e} |
+| alone against batched, max \\|Δlogit\\| | {int8.independence.max_abs_diff:.1e} |
+| forms | {", ".join(f"{count} {name}" for name, count in counts.most_common())} |
+| texts | {source}: {len(texts.calibration)} to calibrate, {len(texts.verification)} to verify |
+
+![Sensitivity of each unit, and the error of the logits](report.png)
+
+static: one scale, set on the calibration texts. per-token: a scale for each token. Both are
+independent of what else is in the batch. Weights are int8 with a scale for each output.
+
+| unit | form | why | mean \\|Δlogit\\| alone, as it started | its own relative error |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def _why(name: str, int8: Int8Result) -> str:
+    step, start = int8.choice[name], int8.search.start[name]
+    if step.name != start.name:
+        return f"promoted from {start.name} to hold the limits"
+    if step.name == "per-token":
+        return "one fixed scale has over 1.5 times the error"
+    return "the fastest form holds"

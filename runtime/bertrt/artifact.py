@@ -27,7 +27,16 @@ MANIFEST = "bertrt.json"
 MIN_MAX_LENGTH = 8
 
 _READ_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
-_REQUIRED = ("bertrt_version", "files", "graphs", "layout", "max_length", "source", "verified")
+_REQUIRED = (
+    "bertrt_version",
+    "files",
+    "golden",
+    "graphs",
+    "layout",
+    "max_length",
+    "source",
+    "verified",
+)
 
 _ACTIVATIONS = {
     "single_label_classification": "softmax",

@@ -12,8 +12,10 @@ import numpy as np
 from bertrt.artifact import Artifact, load_artifact
 from bertrt.cpus import available_cpus
 from bertrt.errors import ArtifactError, EmptyInputError, InputError
+from bertrt.golden import check_golden
 from bertrt.packing import pack, plan_batches
 from bertrt.postprocess import Prediction, predictions
+from bertrt.precision import choose_precision
 from bertrt.session import Session
 from bertrt.tokenizer import TextInput, TextTokenizer
 
@@ -31,8 +33,12 @@ class Classifier:
     model: a folder that export-model wrote, or the id of a hub repository that holds one.
     device: `cpu`, `cuda` or `auto` (CUDA where it works; `provider` says which it took).
     threads: CPU threads of one call; by default the CPUs that this process may use.
+    precision: `fp32`, `int8` or `auto`: of those that the artifact holds, the best for the provider
+        and this CPU (`precision` says which it took).
     max_batch_tokens: the places of one batch; more tokens a batch need more memory.
     check_files: compare every file with the SHA-256 that the manifest states.
+    check_answers: compare the logits of a few short texts with those that the exporter got; it
+        takes tens of milliseconds.
 
     Raises ArtifactError, DeviceError, or ValueError for an argument out of range.
     """
@@ -43,8 +49,10 @@ class Classifier:
         device: str = "auto",
         *,
         threads: int | None = None,
+        precision: str = "auto",
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
         check_files: bool = True,
+        check_answers: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}: give 1 or more, or None for all CPUs")
@@ -53,16 +61,21 @@ class Classifier:
         self.artifact: Artifact = load_artifact(model, check_files=check_files)
         self.threads = threads or available_cpus()
         self.max_batch_tokens = max_batch_tokens
-        self.precision = next(iter(self.artifact.manifest["graphs"]))
+        self.precision = choose_precision(self.artifact, precision, device)
         self._tokenizer = TextTokenizer(self.artifact.path, self.artifact.max_length)
         self._session = Session(
-            self.artifact.graph(self.precision), device=device, threads=self.threads
+            self.artifact.graph(self.precision),
+            device="cpu" if device == "auto" and self.precision == "int8" else device,
+            threads=self.threads,
         )
         if self._session.labels != len(self.labels):
             raise ArtifactError(
                 f"{self.artifact.path}: the graph has {self._session.labels} labels and "
                 f"config.json names {len(self.labels)}: export the model again"
             )
+        if check_answers:
+            golden = self.artifact.manifest["golden"]
+            check_golden(golden, self.precision, self._tokenizer, self._session)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from typing import Any
 from bertrt.artifact import MANIFEST
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError
+from bertrt.instructions import describe_int8
 from bertrt.postprocess import Prediction
+from bertrt.precision import PRECISIONS
 from bertrt.session import DEVICES
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
@@ -95,6 +97,9 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a folder of export-model's, or a hub id")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="default: the best that is there"
+    )
+    parser.add_argument(
         "--threads", type=_positive, metavar="N", help="default: the CPUs this process may use"
     )
 
@@ -114,6 +119,7 @@ def _classify(arguments: argparse.Namespace) -> None:
         arguments.model,
         arguments.device,
         threads=arguments.threads,
+        precision=arguments.precision,
         max_batch_tokens=arguments.max_batch_tokens,
     )
     lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
@@ -172,7 +178,12 @@ def _pairs(lines: Iterable[str]) -> Iterator[TextInput]:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    classifier = Classifier(arguments.model, arguments.device, threads=arguments.threads)
+    classifier = Classifier(
+        arguments.model,
+        arguments.device,
+        threads=arguments.threads,
+        precision=arguments.precision,
+    )
     try:
         facts = _facts(classifier)
     except (KeyError, TypeError) as error:
@@ -183,14 +194,13 @@ def _info(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
         return
-    verified = facts["verified"]
     readable = {
         **facts,
         "labels": ", ".join(facts["labels"]),
         "max_length": f"{facts['max_length']} tokens",
         "size": f"{facts['size'] / 1e6:.1f} MB",
-        "verified": f"max |Δlogit| {verified['max_abs_diff']:.1e} against PyTorch "
-        f"on {verified['texts']} texts (limit {verified['tolerance']:.0e})",
+        "precisions": ", ".join(facts["precisions"]),
+        "verified": _verified_line(facts["verified"]),
     }
     width = max(len(name) for name in readable)
     for name, value in readable.items():
@@ -208,10 +218,24 @@ def _facts(classifier: Classifier) -> dict[str, Any]:
         "labels": list(artifact.labels),
         "scores": "raw values" if artifact.activation == "none" else artifact.activation,
         "max_length": artifact.max_length,
+        "precisions": list(manifest["graphs"]),
         "precision": classifier.precision,
         "layout": manifest["layout"],
         "size": sum(file["size"] for file in manifest["files"].values()),
-        "verified": {n: manifest["verified"][n] for n in ("max_abs_diff", "texts", "tolerance")},
+        "verified": manifest["verified"][classifier.precision],
         "runs_on": classifier.provider,
         "threads": classifier.threads,
+        "cpu_int8": describe_int8(),
     }
+
+
+def _verified_line(verified: dict[str, Any]) -> str:
+    """What the exporter measured against PyTorch, in the precision that is loaded."""
+    difference, texts = verified["max_abs_diff"], verified["texts"]
+    if "agreement" not in verified:
+        limit = verified["tolerance"]
+        return f"max |Δlogit| {difference:.1e} against PyTorch on {texts} texts (limit {limit:.0e})"
+    return (
+        f"same answer as PyTorch for {verified['agreement']:.2%} of {texts} texts, mean |Δlogit| "
+        f"{verified['mean_abs_diff']:.3f}, max {difference:.3f}"
+    )

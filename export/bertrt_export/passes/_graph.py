@@ -80,9 +80,10 @@ class Rewriter:
         shape: Sequence[int | str | ir.SymbolicDim | None] | None = None,
         like: ir.Value | None = None,
         dtype: ir.DataType | None = None,
+        domain: str = "",
     ) -> ir.Value:
         """Add a node with one output; `like` lends the output its shape and dtype."""
-        (value,) = self.op_multi(op_type, inputs, attributes, outputs=1)
+        (value,) = self.op_multi(op_type, inputs, attributes, outputs=1, domain=domain)
         if like is not None:
             value.shape = like.shape
             value.type = like.type
@@ -99,10 +100,11 @@ class Rewriter:
         attributes: Mapping[str, Any] | None = None,
         *,
         outputs: int,
+        domain: str = "",
     ) -> Sequence[ir.Value]:
         """Add a node with several outputs."""
         attrs = [ir.convenience.convert_attribute(k, v) for k, v in (attributes or {}).items()]
-        node = ir.Node("", op_type, inputs, attrs, num_outputs=outputs)
+        node = ir.Node(domain, op_type, inputs, attrs, num_outputs=outputs)
         node.metadata_props.update(self._node.metadata_props)
         self._graph.insert_before(self._node, node)
         return node.outputs
@@ -153,4 +155,8 @@ class Rewriter:
         if new.type is None:
             new.type = old.type
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the node, whose outputs nothing uses any more."""
         self._graph.remove(self._node, safe=True)

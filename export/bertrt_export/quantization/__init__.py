@@ -1,0 +1,1 @@
+"""int8: which projection runs in which form, chosen by measuring against PyTorch."""

@@ -1,0 +1,73 @@
+"""What goes into each projection, observed on calibration texts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from bertrt.tokenizer import Encoding
+
+from bertrt_export.quantization.graph_session import GraphSession, batches
+from bertrt_export.quantization.projections import find_projections
+
+__all__ = ["Activations", "observe"]
+
+# Rows kept of each projection's input: enough to tell the forms of a projection apart.
+_SAMPLE_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """The input of one projection on all calibration tokens.
+
+    low, high: float32 [inputs], the least and greatest value of each channel.
+    sample: float32 [rows, inputs], a fixed pseudo-random choice of rows.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    sample: np.ndarray
+
+
+def observe(
+    graph: ir.Model, encodings: Sequence[Encoding], on_progress: Callable[[int, int], None]
+) -> dict[str, Activations]:
+    """Run the float graph over the texts; the input of each projection, by its name."""
+    observed = graph.clone()
+    inputs = {p.name: p.input for p in find_projections(observed.graph)}
+    distinct = list(dict.fromkeys(inputs.values()))  # a layer's projections may share one input
+    original = list(observed.graph.outputs)
+    observed.graph.outputs[:] = distinct
+    session = GraphSession(observed)
+    observed.graph.outputs[:] = original
+    collectors = [_Collector() for _ in distinct]
+    done = 0
+    for positions, batch in batches(encodings):
+        for collector, rows in zip(collectors, session.run(batch), strict=True):
+            collector.add(rows)
+        done += len(positions)
+        on_progress(done, len(encodings))
+    found = {id(value): c.result() for value, c in zip(distinct, collectors, strict=True)}
+    return {name: found[id(value)] for name, value in inputs.items()}
+
+
+class _Collector:
+    """Extremes of all rows, and a sample of them that is even over the texts."""
+
+    def __init__(self) -> None:
+        self._low = self._high = np.empty(0)
+        self._rows: list[np.ndarray] = []
+        self._random = np.random.default_rng(0)
+
+    def add(self, rows: np.ndarray) -> None:
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        first = not self._rows
+        self._low = low if first else np.minimum(self._low, low)
+        self._high = high if first else np.maximum(self._high, high)
+        chosen = self._random.permutation(len(rows))[:32]
+        self._rows.append(rows[chosen].copy())
+
+    def result(self) -> Activations:
+        rows = np.concatenate(self._rows)
+        chosen = self._random.permutation(len(rows))[:_SAMPLE_ROWS]
+        return Activations(self._low, self._high, rows[chosen])

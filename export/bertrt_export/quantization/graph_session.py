@@ -1,0 +1,46 @@
+"""Run a graph that is still in memory."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from bertrt.cpus import available_cpus
+from bertrt.packing import PackedBatch, pack, plan_batches
+from bertrt.session import create_session, feeds
+from bertrt.tokenizer import Encoding
+
+from bertrt_export.artifact_writer import save_graph
+
+__all__ = ["GraphSession", "batches"]
+
+
+class GraphSession:
+    """A graph in memory, loaded as the runtime would load it from a file."""
+
+    def __init__(self, graph: ir.Model) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = save_graph(graph, Path(folder), external_data=False)
+            self._session = create_session(file, ["CPUExecutionProvider"], available_cpus())
+
+    def run(self, batch: PackedBatch) -> list[np.ndarray]:
+        """All outputs of the graph."""
+        outputs: list[np.ndarray] = self._session.run(None, feeds(self._session, batch))
+        return outputs
+
+    def logits(self, encodings: Sequence[Encoding]) -> np.ndarray:
+        """The graph's only output for each text, float32 [texts, labels], in input order."""
+        rows: dict[int, np.ndarray] = {}
+        for positions, batch in batches(encodings):
+            rows.update(zip(positions, self.run(batch)[0], strict=True))
+        return np.stack([rows[position] for position in range(len(encodings))])
+
+
+def batches(
+    encodings: Sequence[Encoding], max_batch_tokens: int = 1024
+) -> Iterator[tuple[list[int], PackedBatch]]:
+    """Packed batches of texts of like length, with the texts' positions."""
+    lengths = [len(encoding) for encoding in encodings]
+    for positions in plan_batches(lengths, max_batch_tokens):
+        yield positions, pack([encodings[position] for position in positions])

@@ -1,0 +1,74 @@
+"""Find the projections of a packed graph: its products of token rows with constant matrices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from bertrt_export.passes._graph import constant, has_one_use
+
+__all__ = ["Projection", "find_projections"]
+
+# The least value that an activation function can give (GELU by erf and by tanh).
+_LEAST = {"Gelu": -0.1701, "Relu": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """`Add(MatMul(x, weight), bias)`, or the product alone.
+
+    name: after the weight, unique in the graph. weight: float32 [inputs, outputs]. bias: float32
+    [outputs] or None. least: what no element of x can be below, where that is known.
+    """
+
+    name: str
+    matmul: ir.Node
+    add: ir.Node | None
+    weight: np.ndarray
+    bias: np.ndarray | None
+    least: float | None
+
+    @property
+    def input(self) -> ir.Value:
+        """x, [rows, inputs]."""
+        value = self.matmul.inputs[0]
+        assert value is not None
+        return value
+
+
+def find_projections(graph: ir.Graph) -> list[Projection]:
+    """The projections in the graph's order."""
+    found: list[Projection] = []
+    names: set[str] = set()
+    for node in graph:
+        if node.op_type != "MatMul" or node.domain != "":
+            continue
+        source, value = node.inputs
+        weight = constant(value)
+        if weight is None or weight.ndim != 2 or source is None or value is None:
+            continue
+        stem = (value.name or "projection").removesuffix(".weight")
+        name, number = stem, 2
+        while name in names:  # layers may share one matrix
+            name, number = f"{stem}.{number}", number + 1
+        names.add(name)
+        producer = source.producer()
+        least = _LEAST.get(producer.op_type) if producer is not None else None
+        add, bias = _bias(node)
+        found.append(Projection(name, node, add, weight, bias, least))
+    return found
+
+
+def _bias(matmul: ir.Node) -> tuple[ir.Node | None, np.ndarray | None]:
+    """The Add of a constant vector that alone uses the product, and that vector."""
+    product = matmul.outputs[0]
+    if not has_one_use(product):
+        return None, None
+    (add,) = product.consumers()
+    if add.op_type != "Add" or add.domain != "":
+        return None, None
+    for value in add.inputs:
+        bias = constant(value)
+        if value is not product and bias is not None and bias.ndim == 1:
+            return add, bias
+    return None, None

@@ -1,0 +1,47 @@
+"""Ask a loaded model what it was asked when it was exported."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bertrt.errors import ArtifactError
+from bertrt.packing import pack
+from bertrt.session import Session
+from bertrt.tokenizer import TextTokenizer
+
+__all__ = ["TOLERANCES", "check_golden"]
+
+# Far above what rounding does between hosts, far below what saturated or missing kernels do.
+TOLERANCES = {"fp32": 1e-3, "int8": 0.1}
+
+# Enough to meet every operator, few enough to take tens of milliseconds.
+_MAX_TOKENS = 128
+
+
+def check_golden(
+    golden: Sequence[Mapping[str, Any]], precision: str, tokenizer: TextTokenizer, session: Session
+) -> None:
+    """Compare the logits of the golden texts with those that the exporter stored.
+
+    Raises ArtifactError where any differs by more than the precision's tolerance (of the largest
+    stored logit, where that is over 1), or is no number.
+    """
+    texts = [g["text"] if isinstance(g["text"], str) else tuple(g["text"]) for g in golden]
+    encodings = tokenizer.encode(texts)
+    total = np.cumsum([len(encoding) for encoding in encodings])
+    count = max(1, int((total <= _MAX_TOKENS).sum()))
+    expected = np.array([g["logits"][precision] for g in golden[:count]], dtype=np.float32)
+    actual = session.run(pack(encodings[:count]))
+    limit = TOLERANCES[precision] * max(1.0, float(np.abs(expected).max()))
+    difference = (
+        float(np.abs(actual - expected).max()) if actual.shape == expected.shape else np.nan
+    )
+    if not difference <= limit:  # a NaN is no agreement
+        raise ArtifactError(
+            "this host's kernels answer otherwise than the exporter's: max |Δlogit| "
+            f"{difference:.2g} on {count} golden texts in {precision}, over the limit of "
+            f"{limit:.2g}; "
+            "install the onnxruntime that the artifact was made with, load another precision, or "
+            "export the model again on this host"
+        )
