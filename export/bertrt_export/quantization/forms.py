@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bertrt_export.passes.fold_smoothing import find_values
 from bertrt_export.quantization.activations import Activations
 from bertrt_export.quantization.plan import ProjectionPlan, quantize_weight, round_to_uint8
 from bertrt_export.quantization.projections import Projection
@@ -13,7 +14,8 @@ __all__ = ["Form", "best_forms", "relative_error", "simulate"]
 # SmoothQuant's migration strength; None is no smoothing, which saves an operator.
 _STRENGTHS = (None, 0.35, 0.5, 0.65, 0.8)
 
-# Smoothing costs a pass over the input: it has to earn a tenth of the error.
+# Smoothing costs a pass over the input, where it cannot be folded into what makes the input: then
+# it has to earn a tenth of the error.
 _WORTH_SMOOTHING = 0.9
 
 
@@ -42,12 +44,13 @@ def best_forms(projection: Projection, activations: Activations) -> tuple[Form, 
             if plan is not None:
                 actual = simulate(plan, activations.sample, projection.weight)
                 forms.append(Form(plan, relative_error(actual, expected)))
-    return _best(static), _best(per_token)
+    worth = _WORTH_SMOOTHING if find_values(projection) is None else 1.0
+    return _best(static, worth), _best(per_token, worth)
 
 
-def _best(forms: list[Form]) -> Form:
+def _best(forms: list[Form], worth: float) -> Form:
     plain, best = forms[0], min(forms, key=lambda form: form.error)
-    return best if best.error < _WORTH_SMOOTHING * plain.error else plain
+    return best if best.error < worth * plain.error else plain
 
 
 def _smoothing(

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from bertrt_export.passes._graph import constant, has_one_use
 
-__all__ = ["Projection", "find_projections"]
+__all__ = ["Projection", "bias_of", "find_projections"]
 
 # The least value that an activation function can give (GELU by erf and by tanh).
 _LEAST = {"Gelu": -0.1701, "Relu": 0.0}
@@ -54,12 +54,12 @@ def find_projections(graph: ir.Graph) -> list[Projection]:
         names.add(name)
         producer = source.producer()
         least = _LEAST.get(producer.op_type) if producer is not None else None
-        add, bias = _bias(node)
+        add, bias = bias_of(node)
         found.append(Projection(name, node, add, weight, bias, least))
     return found
 
 
-def _bias(matmul: ir.Node) -> tuple[ir.Node | None, np.ndarray | None]:
+def bias_of(matmul: ir.Node) -> tuple[ir.Node | None, np.ndarray | None]:
     """The Add of a constant vector that alone uses the product, and that vector."""
     product = matmul.outputs[0]
     if not has_one_use(product):

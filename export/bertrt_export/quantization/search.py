@@ -5,7 +5,7 @@ A unit is a projection or an embedding table. Each has a ladder of forms, from t
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +13,7 @@ from bertrt.tokenizer import Encoding
 from onnx_ir.passes import common
 
 from bertrt_export.passes._graph import constant
+from bertrt_export.passes.fold_smoothing import FoldSmoothingPass, find_values
 from bertrt_export.passes.quantize_embeddings import (
     QuantizeEmbeddingsPass,
     TableForm,
@@ -131,6 +132,13 @@ def quantized(graph: ir.Model, choice: Choice) -> ir.Model:
         else:
             tables[name] = step.form
     copy = graph.clone()
+    smoothing: dict[str, np.ndarray] = {}
+    for projection in find_projections(copy.graph):
+        plan = plans.get(projection.name, FLOAT)
+        if plan.smoothing is not None and find_values(projection) is not None:
+            smoothing[projection.name] = plan.smoothing
+            plans[projection.name] = replace(plan, smoothing=None)
+    FoldSmoothingPass(smoothing)(copy)
     QuantizeProjectionsPass(plans)(copy)
     QuantizeEmbeddingsPass(tables)(copy)
     common.CommonSubexpressionEliminationPass()(copy)
