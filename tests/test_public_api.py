@@ -51,9 +51,13 @@ def test_bertrt_offers_what_is_documented() -> None:
 
 def test_bertrt_export_offers_what_is_documented() -> None:
     assert bertrt_export.__all__ == [
+        "CalibrationError",
+        "CalibrationFile",
         "CheckpointError",
         "ExportError",
         "ExportResult",
+        "Limits",
+        "QuantizationError",
         "UnsupportedModelError",
         "VerificationError",
         "export_model",

@@ -16,7 +16,7 @@ from bertrt.tokenizer import TextInput
 from bertrt_export.builtin_texts import BUILTIN_TEXTS
 from bertrt_export.errors import CalibrationError
 
-__all__ = ["MAX_TEXTS", "MIN_TEXTS", "CalibrationTexts", "read_calibration"]
+__all__ = ["BUILT_IN_WARNING", "MAX_TEXTS", "MIN_TEXTS", "CalibrationTexts", "read_calibration"]
 
 # Distinct texts that a file must have, and that are used of it.
 MIN_TEXTS = 32
@@ -24,6 +24,12 @@ MAX_TEXTS = 2048
 
 # Scales settle within some hundreds of texts; what is beyond that measures better.
 _MAX_CALIBRATION = 512
+
+BUILT_IN_WARNING = (
+    f"int8 is set up and measured on {len(BUILTIN_TEXTS)} built-in sentences, for want of a "
+    "--calibration file: some hundred texts of the kind that the model will meet give it the "
+    "scales of their words and lengths, and figures that speak for them (with labels: accuracy too)"
+)
 
 # Columns that hold the texts where nobody says which do: two as a pair, or one by itself.
 _PAIR_COLUMNS = (

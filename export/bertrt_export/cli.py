@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -37,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Imported here, because torch takes seconds: --help should not, and this shows why.
             import transformers
 
-            from bertrt_export.exporter import CalibrationFile, export_model
-            from bertrt_export.quantization.fidelity import Limits
+            from bertrt_export import CalibrationFile, Limits, export_model
 
             transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
             transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -96,6 +96,13 @@ def _summary(model: str, result: "ExportResult") -> str:
             f"            mean |Δlogit| {f.mean_abs_diff:.4f}, max {f.max_abs_diff:.3f}",
             f"            {', '.join(f'{count} {name}' for name, count in forms.most_common())}",
         ]
+    if result.refused is not None:
+        lines.append(f"  int8      none: {result.refused.splitlines()[0]}")
+    for precision, timing in (result.timings or {}).items():
+        lines.append(
+            f"  {precision:<9} {statistics.median(timing.alone):.2f} ms for one text, "
+            f"{statistics.median(timing.batched):.1f} texts/s in batches"
+        )
     lines += [
         f"  report    {result.path / 'report.md'}",
         f"Next: bertrt classify {shlex.quote(str(result.path))} 'a text of yours'",
@@ -114,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         default="fp32",
-        help="fp32 (the default), int8, or both: fp32,int8",
+        help="fp32 (the default), int8, or both: fp32,int8; "
+        "auto: the faster one on this machine that holds the limits of int8",
     )
     parser.add_argument(
         "--max-length",

@@ -1,8 +1,10 @@
 """checkpoint -> traced graph -> packed graph -> verified artifact."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -22,9 +24,10 @@ from bertrt_export.artifact_writer import (
     write_manifest,
     write_tokenizer,
 )
-from bertrt_export.calibration import CalibrationTexts, read_calibration
+from bertrt_export.calibration import BUILT_IN_WARNING, CalibrationTexts, read_calibration
+from bertrt_export.candidates import Timing, fastest, time_candidates
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
-from bertrt_export.errors import ExportError, UnsupportedModelError
+from bertrt_export.errors import ExportError, QuantizationError, UnsupportedModelError
 from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.passes import packed_pipeline
 from bertrt_export.quantization.fidelity import Limits
@@ -37,12 +40,18 @@ __all__ = [
     "PRECISIONS",
     "CalibrationFile",
     "ExportResult",
+    "Limits",
     "Progress",
     "export_model",
     "packed_graph",
 ]
 
 PRECISIONS = ("fp32", "int8")
+
+# Both are made and timed, and the faster one that holds the limits is kept.
+_AUTO = "auto"
+
+_logger = logging.getLogger("bertrt_export")
 
 # Called with what is being done, how many steps of it are done, and how many there are.
 Progress = Callable[[str, int, int], None]
@@ -66,7 +75,8 @@ _DEFAULT_LIMITS = Limits()
 class ExportResult:
     """What was exported: where it is, its size in bytes, its precisions, and what was verified.
 
-    int8: None where there is no int8 graph.
+    int8: None where no int8 graph was sought, or none holds the limits; `refused` then says why.
+    timings: the candidates of precision `auto`, where there were two.
     """
 
     path: Path
@@ -74,6 +84,8 @@ class ExportResult:
     precisions: tuple[str, ...]
     verification: Verification
     int8: Int8Result | None
+    refused: str | None
+    timings: Mapping[str, Timing] | None
 
 
 def export_model(
@@ -92,7 +104,8 @@ def export_model(
 ) -> ExportResult:
     """Export a classifier (a directory or a hub id) to the folder `output`, verified.
 
-    precision: `fp32`, `int8`, or both (`fp32,int8`). max_length: tokens a text may have; by default
+    precision: `fp32`, `int8`, or both (`fp32,int8`); `auto` makes both, times them on this machine
+    and keeps the faster one that holds the limits. max_length: tokens a text may have; by default
     what the model and its tokenizer take. calibration, limits: what int8 is set up with, and what
     it must hold. external_data: put the weights into model.onnx.data, which onnxruntime maps into
     memory.
@@ -118,21 +131,53 @@ def export_model(
             file,
             lambda *steps: on_progress("comparing with PyTorch", *steps),
         )
-        int8 = None
+        int8, refused, timings = None, None, None
         if texts is not None:
-            int8 = quantize(checkpoint, graph, tokenizer, texts, limits, on_progress)
-            save_graph(int8.graph, stage, precision="int8", external_data=external_data)
-        report = Report(checkpoint, verification, int8)
-        for unwanted in set(PRECISIONS) - set(wanted):
-            remove_graph(stage, unwanted)
-        golden = {name: _golden_logits(stage, name, tokenizer) for name in wanted}
-        manifest = write_manifest(
-            checkpoint, stage, max_length=length, verified=report.facts(), golden=golden
-        )
-        report.write(stage, wanted)
-        _check_loads(stage, wanted)
+            try:
+                int8 = quantize(checkpoint, graph, tokenizer, texts, limits, on_progress)
+            except QuantizationError as error:
+                if precision != _AUTO:
+                    raise
+                wanted, refused = ("fp32",), str(error)
+            else:
+                save_graph(int8.graph, stage, precision="int8", external_data=external_data)
+        if precision == _AUTO and int8 is not None and texts is not None:
+            timings = time_candidates(
+                {name: stage / GRAPH_FILES[name] for name in wanted},
+                tokenizer.encode(texts.verification),
+                lambda *steps: on_progress("timing fp32 and int8", *steps),
+            )
+            wanted = (fastest(timings),)
+        report = Report(checkpoint, verification, int8, refused, timings)
+        manifest = _finish(checkpoint, stage, wanted, tokenizer, report)
     size = sum(entry["size"] for entry in manifest["files"].values())
-    return ExportResult(destination, size, wanted, verification, int8)
+    return ExportResult(destination, size, wanted, verification, int8, refused, timings)
+
+
+def _finish(
+    checkpoint: Checkpoint,
+    stage: Path,
+    precisions: Sequence[str],
+    tokenizer: TextTokenizer,
+    report: Report,
+) -> dict[str, Any]:
+    """Make an artifact of the graphs to be kept: manifest, report, and a first loading."""
+    for unwanted in set(PRECISIONS) - set(precisions):
+        remove_graph(stage, unwanted)
+    manifest = write_manifest(
+        checkpoint,
+        stage,
+        max_length=tokenizer.max_length,
+        verified=report.facts(),
+        golden={name: _golden_logits(stage, name, tokenizer) for name in precisions},
+    )
+    report.write(stage, precisions)
+    for precision in precisions:
+        try:
+            Classifier(stage, "cpu", precision=precision)
+        except BertrtError as error:
+            raise ExportError(f"the runtime cannot load what was exported: {error}") from error
+    return manifest
 
 
 def packed_graph(checkpoint: Checkpoint) -> ir.Model:
@@ -150,12 +195,14 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
 
 def _precisions(precision: str) -> tuple[str, ...]:
     """The precisions that are asked for, in the order of PRECISIONS."""
+    if precision == _AUTO:
+        return PRECISIONS
     names = [name.strip() for name in precision.split(",")]
     for name in names:
         if name not in PRECISIONS:
             raise ExportError(
                 f"precision {name} is not available in this version; "
-                f"choose from {', '.join(PRECISIONS)}, several separated by commas"
+                f"choose from {', '.join(PRECISIONS)}, several separated by commas, or {_AUTO}"
             )
     return tuple(name for name in PRECISIONS if name in names)
 
@@ -172,9 +219,11 @@ def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
 
 
 def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> CalibrationTexts:
+    if file.path is None:
+        _logger.warning("Warning: %s", BUILT_IN_WARNING)
     label2id = {name: number for number, name in checkpoint.config.id2label.items()}
     return read_calibration(
-        file.path,
+        file.path.expanduser() if file.path is not None else None,
         text_column=file.text_column,
         text_pair_column=file.text_pair_column,
         label_column=file.label_column,
@@ -187,11 +236,3 @@ def _golden_logits(folder: Path, precision: str, tokenizer: TextTokenizer) -> np
     session = Session(folder / GRAPH_FILES[precision], device="cpu", threads=available_cpus())
     texts = tokenizer.encode(GOLDEN_TEXTS)
     return np.concatenate([session.run(pack([text])) for text in texts])
-
-
-def _check_loads(folder: Path, precisions: Sequence[str]) -> None:
-    for precision in precisions:
-        try:
-            Classifier(folder, "cpu", precision=precision)
-        except BertrtError as error:
-            raise ExportError(f"the runtime cannot load what was exported: {error}") from error

@@ -1,7 +1,8 @@
 """report.md and report.png: what a person reads about an artifact."""
 
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import onnxruntime
 import torch
 import transformers
+from bertrt.cpus import available_cpus
 from bertrt.version import __version__
 
+from bertrt_export.calibration import BUILT_IN_WARNING
+from bertrt_export.candidates import Timing
 from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.plots import plot_int8
 from bertrt_export.quantization.int8 import Int8Result
@@ -24,12 +28,14 @@ class Report:
     """What an export has measured, for the manifest and for people.
 
     refused: why there is no int8 graph although one was sought, or None.
+    timings: of the candidates of precision `auto`, by precision, or None.
     """
 
     checkpoint: Checkpoint
     verification: Verification
     int8: Int8Result | None
     refused: str | None = None
+    timings: Mapping[str, Timing] | None = None
 
     def facts(self) -> dict[str, Any]:
         """The manifest's `verified`: by precision, figures as numbers."""
@@ -48,6 +54,11 @@ class Report:
         }
         if self.int8 is not None:
             facts["int8"] = _int8_facts(self.int8)
+        for precision, timing in (self.timings or {}).items():
+            facts[precision]["speed"] = {
+                "alone_ms": list(timing.alone),
+                "texts_per_second": list(timing.batched),
+            }
         return facts
 
     def write(self, folder: Path, precisions: Sequence[str]) -> None:
@@ -58,6 +69,8 @@ class Report:
             parts.append(_int8_section(self.int8))
         if self.refused is not None:
             parts.append(f"## int8\n\nNot written:\n\n```\n{self.refused}\n```\n")
+        if self.timings is not None:
+            parts.append(_timings_section(self.timings, precisions))
         (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
 
     def _summary(self, folder: Path, precisions: Sequence[str]) -> str:
@@ -102,6 +115,29 @@ random tokens. PyTorch (float32) got no padding.
 """
 
 
+def _timings_section(timings: Mapping[str, Timing], kept: Sequence[str]) -> str:
+    rows = "\n".join(
+        f"| {precision} | {_spread(timing.alone, 2)} | {_spread(timing.batched, 1)} | "
+        f"{'yes' if precision in kept else 'no'} |"
+        for precision, timing in timings.items()
+    )
+    return f"""\
+## The faster precision
+
+Timed by turns on the machine of the export, {available_cpus()} threads, medians (lowest to
+highest); the verification texts, tokenized beforehand.
+
+| precision | one text, ms | in batches, texts/s | kept |
+|---|---|---|---|
+{rows}
+"""
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    median, low, high = statistics.median(values), min(values), max(values)
+    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def _int8_facts(int8: Int8Result) -> dict[str, Any]:
     choice = int8.choice
     return {
@@ -136,6 +172,7 @@ def _int8_section(int8: Int8Result) -> str:
         else f"{f.accuracy:.2%} (PyTorch {f.reference_accuracy:.2%}, "
         f"drop at most {limits.max_accuracy_drop:.2%})"
     )
+    advice = "" if texts.sha256 else f"\nNote: {BUILT_IN_WARNING}.\n"
     source = f"{texts.source}" + (f", SHA-256 `{texts.sha256}`" if texts.sha256 else "")
     rows = "\n".join(
         f"| `{name}` | {step.name} | {_why(name, int8)} | {int8.search.sensitivity[name]:.4f} "
@@ -158,7 +195,7 @@ Against PyTorch (float32), on {f.texts} texts that set no scale:
 | alone against batched, max \\|Δlogit\\| | {int8.independence.max_abs_diff:.1e} |
 | forms | {", ".join(f"{count} {name}" for name, count in counts.most_common())} |
 | texts | {source}: {len(texts.calibration)} to calibrate, {len(texts.verification)} to verify |
-
+{advice}
 ![Sensitivity of each unit, and the error of the logits](report.png)
 
 static: one scale, set on the calibration texts. per-token: a scale for each token. Both are

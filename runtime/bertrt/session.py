@@ -64,9 +64,12 @@ class Session:
 
 
 def create_session(
-    graph: Path, providers: Sequence[str], threads: int
+    graph: Path, providers: Sequence[str], threads: int, profile: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    """Load a graph with the options that suit packed graphs; ArtifactError if it cannot be."""
+    """Load a graph with the options that suit packed graphs; ArtifactError if it cannot be.
+
+    profile: onnxruntime writes the times of every node to a file that begins so.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -75,6 +78,9 @@ def create_session(
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Errors are raised; only why CUDA did not start is said in the log alone.
     options.log_severity_level = 3 if _CUDA in providers else 4
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
         return onnxruntime.InferenceSession(
             str(graph),

@@ -42,10 +42,12 @@ class FoldSmoothingPass(ir.passes.InPlacePass):
         for projection in find_projections(model.graph):
             values, smoothing = find_values(projection), self._smoothing.get(projection.name)
             if values is not None and smoothing is not None:
-                columns = (..., values.columns)  # of the weight, and of the bias
                 for value in values.constants:
-                    _scale(value, columns, 1 / smoothing)
-                _scale(projection.matmul.inputs[1], (...,), smoothing[:, None])
+                    array = _array(value)
+                    array[..., values.columns] /= smoothing
+                    _set(value, array)
+                weight = projection.matmul.inputs[1]
+                _set(weight, _array(weight) * smoothing[:, None])
                 modified = True
         return ir.passes.PassResult(model, modified=modified)
 
@@ -99,9 +101,12 @@ def _columns(attention: ir.Node, width: int) -> Values | None:
     return Values(tuple(own[:2]), slice(start, start + width)) if len(own) == 3 else None
 
 
-def _scale(value: ir.Value | None, where: tuple[object, ...], factor: np.ndarray) -> None:
+def _array(value: ir.Value | None) -> np.ndarray:
     array = constant(value)
-    assert value is not None and array is not None  # both are found as constants
-    scaled = array.astype(np.float32)
-    scaled[where] *= factor
-    value.const_value = ir.tensor(scaled, name=value.name)
+    assert array is not None  # find_values asks for constants
+    return array.copy()
+
+
+def _set(value: ir.Value | None, array: np.ndarray) -> None:
+    assert value is not None  # as above
+    value.const_value = ir.tensor(array, name=value.name)
