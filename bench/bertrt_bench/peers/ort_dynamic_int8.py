@@ -1,37 +1,44 @@
 """onnxruntime's own quantize_dynamic, with its defaults, on a padded export of the checkpoint."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+from bertrt.cpus import available_cpus
+from bertrt.tokenizer import Encoding
 
 from bertrt_bench.peers.model import Model
-from bertrt_bench.peers.padded import padded_model
+from bertrt_bench.peers.padded import Run, padded, padded_model
 
-__all__ = ["export_padded", "load", "prepare"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["export_padded", "load", "load_padded", "prepare", "quantize_per_tensor"]
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
     """Export with torch.onnx and quantize, per tensor."""
-    from onnxruntime.quantization import quantize_dynamic
-
-    export_padded(checkpoint, folder / "fp32.onnx")
-    quantize_dynamic(folder / "fp32.onnx", folder / "int8.onnx")
-
-
-def export_padded(checkpoint: Path, file: Path) -> None:
-    """The checkpoint as a graph of padded batches: int64 [texts, tokens], three inputs by name."""
-    # Imported here: serving needs neither, and its memory is measured.
-    import torch
+    # Imported here: serving needs neither this nor torch, and its memory is measured.
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype="float32")
+    export_padded(model.eval(), folder / "fp32.onnx")
+    quantize_per_tensor(folder / "fp32.onnx", folder / "int8.onnx")
+    (folder / "fp32.onnx").unlink()
+
+
+def export_padded(model: "torch.nn.Module", file: Path) -> None:
+    """A BERT as a graph of padded batches: int64 [texts, tokens], three inputs by name."""
+    import torch
+
     texts, tokens = torch.export.Dim("texts"), torch.export.Dim("tokens", max=512)
     example = {name: torch.ones(2, 8, dtype=torch.int64) for name in _INPUTS}
     torch.onnx.export(
-        model.eval(),
+        model,
         kwargs=example,
         f=file,
         input_names=list(_INPUTS),
@@ -39,19 +46,37 @@ def export_padded(checkpoint: Path, file: Path) -> None:
         dynamic_shapes={name: {0: texts, 1: tokens} for name in _INPUTS},
         dynamo=True,
         external_data=False,
+        verbose=False,
     )
+
+
+def quantize_per_tensor(graph: Path, output: Path) -> None:
+    """quantize_dynamic with its defaults."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(graph, output)
 
 
 def load(folder: Path, checkpoint: Path, threads: int) -> Model:
     """Load the quantized graph with onnxruntime's default options."""
+    return padded_model(_session(folder / "int8.onnx", threads), checkpoint)
+
+
+def load_padded(graph: Path) -> Callable[[Sequence[Encoding]], np.ndarray]:
+    """Load a padded graph; one batch of tokenized texts to logits, float32 [texts, labels]."""
+    run = _session(graph, available_cpus())
+    return lambda texts: run(
+        padded([text.input_ids for text in texts], [text.token_type_ids for text in texts])
+    )
+
+
+def _session(graph: Path, threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        folder / "int8.onnx", options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
         logits: np.ndarray = session.run(["logits"], inputs)[0]
         return logits
 
-    return padded_model(run, checkpoint)
+    return run

@@ -59,24 +59,28 @@ def in_batches(
     return classify
 
 
-def padded(encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+def padded(
+    ids: Sequence[Sequence[int] | np.ndarray], type_ids: Sequence[Sequence[int] | np.ndarray]
+) -> dict[str, np.ndarray]:
     """The inputs of one batch by name, int64 [texts, longest]; 0 where a text has ended."""
-    longest = max(len(encoding.ids) for encoding in encodings)
+    longest = max(len(row) for row in ids)
     inputs = {
-        name: np.zeros((len(encodings), longest), dtype=np.int64)
+        name: np.zeros((len(ids), longest), dtype=np.int64)
         for name in ("input_ids", "attention_mask", "token_type_ids")
     }
-    for row, encoding in enumerate(encodings):
-        length = len(encoding.ids)
-        inputs["input_ids"][row, :length] = encoding.ids
-        inputs["attention_mask"][row, :length] = 1
-        inputs["token_type_ids"][row, :length] = encoding.type_ids
+    for number, (row, types) in enumerate(zip(ids, type_ids, strict=True)):
+        inputs["input_ids"][number, : len(row)] = row
+        inputs["attention_mask"][number, : len(row)] = 1
+        inputs["token_type_ids"][number, : len(row)] = types
     return inputs
 
 
 def padded_model(run: Run, checkpoint: Path) -> Model:
     """The peer whose engine takes padded batches."""
-    classify = in_batches(load_tokenizer(checkpoint), lambda encodings: run(padded(encodings)))
+    classify = in_batches(
+        load_tokenizer(checkpoint),
+        lambda encodings: run(padded([e.ids for e in encodings], [e.type_ids for e in encodings])),
+    )
 
     def session(input_ids: np.ndarray) -> np.ndarray:
         return run(
