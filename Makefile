@@ -8,10 +8,10 @@ SERVE  := .venv-serve
 PIP    := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bench-envs bench-int8 bench-fidelity clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with it, compare with PyTorch
 	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
@@ -26,6 +26,15 @@ lint: $(VENV)/ready  ## ruff and mypy
 
 bench: $(VENV)/ready  ## throughput against PyTorch on BERT-base, interleaved (about 15 minutes)
 	$(BIN)/python -m bertrt_bench.throughput
+
+bench-envs: $(VENV)/ready  ## the environments of the int8 peers: Optimum, OpenVINO, CTranslate2
+	$(BIN)/python -m bertrt_bench.peers.environments
+
+bench-int8: $(VENV)/ready $(SERVE)/ready  ## int8 against every peer on BERT-base (about 40 minutes)
+	$(BIN)/python -m bertrt_bench.int8 --serving-python $(SERVE)/bin/python
+
+bench-fidelity: $(VENV)/ready  ## int8's answers on a fine-tuned MiniLM, outliers included (about 20 minutes)
+	$(BIN)/python -m bertrt_bench.fidelity
 
 clean:  ## remove the environments and caches
 	rm -rf $(VENV) $(SERVE) .mypy_cache .pytest_cache .ruff_cache .hypothesis

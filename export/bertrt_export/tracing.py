@@ -16,7 +16,7 @@ from torch import nn
 
 from bertrt_export.families import Family
 
-__all__ = ["OPSET", "trace"]
+__all__ = ["OPSET", "quiet_exporter", "trace"]
 
 # Attention takes `nonpad_kv_seqlen`, the number of real keys of each text, from opset 24 on.
 OPSET = 24
@@ -85,8 +85,8 @@ def _attention_without_mask() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes on its own internals away from the user."""
+def quiet_exporter() -> Iterator[None]:
+    """Keep torch.onnx's notes on its own internals away from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -110,7 +110,7 @@ def trace(model: nn.Module, family: Family) -> ir.Model:
     if family.segments:
         rows["token_type_ids"] = torch.zeros((1, 11), dtype=torch.int64)
     rows["position_ids"] = torch.arange(11)[None]
-    with _quiet(), _attention_without_mask(), torch.no_grad():
+    with quiet_exporter(), _attention_without_mask(), torch.no_grad():
         program = torch.onnx.export(
             _OneRow(model, family),
             (*rows.values(), torch.tensor([0, 4, 7])),

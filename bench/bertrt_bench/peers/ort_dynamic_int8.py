@@ -34,20 +34,22 @@ def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
 def export_padded(model: "torch.nn.Module", file: Path) -> None:
     """A BERT as a graph of padded batches: int64 [texts, tokens], three inputs by name."""
     import torch
+    from bertrt_export.tracing import quiet_exporter
 
     texts, tokens = torch.export.Dim("texts"), torch.export.Dim("tokens", max=512)
     example = {name: torch.ones(2, 8, dtype=torch.int64) for name in _INPUTS}
-    torch.onnx.export(
-        model,
-        kwargs=example,
-        f=file,
-        input_names=list(_INPUTS),
-        output_names=["logits"],
-        dynamic_shapes={name: {0: texts, 1: tokens} for name in _INPUTS},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with quiet_exporter():
+        torch.onnx.export(
+            model,
+            kwargs=example,
+            f=file,
+            input_names=list(_INPUTS),
+            output_names=["logits"],
+            dynamic_shapes={name: {0: texts, 1: tokens} for name in _INPUTS},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def quantize_per_tensor(graph: Path, output: Path) -> None:
