@@ -4,8 +4,12 @@ import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from bertrt_export import ExportResult
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LABELS = ("negative", "neutral", "positive")
@@ -70,6 +74,44 @@ def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 def copied_artifact(tiny_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes copies of `tiny_artifact` that a test may change."""
     return lambda: _copy(tiny_artifact, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def calibration_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 lines of SST-2 without a header: a text, and a label, 0 or 1."""
+    train = (_ROOT / "examples/data/sst2/train.tsv").read_text(encoding="utf-8")
+    file = tmp_path_factory.mktemp("calibration") / "train.tsv"
+    file.write_text("\n".join(train.splitlines()[:120]) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_int8_export(
+    tiny_checkpoint: Path, calibration_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> "ExportResult":
+    """`tiny_checkpoint`, exported as fp32 and int8 with labelled texts, and what came of it."""
+    from bertrt_export import CalibrationFile, Limits, export_model
+
+    return export_model(
+        str(tiny_checkpoint),
+        tmp_path_factory.mktemp("int8-artifact") / "model",
+        precision="fp32,int8",
+        calibration=CalibrationFile(calibration_file, text_column="1", label_column="2"),
+        # Random weights leave some of the 60 texts at a narrow margin.
+        limits=Limits(min_agreement=0.9, max_accuracy_drop=0.1),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_int8_artifact(tiny_int8_export: "ExportResult") -> Path:
+    """fp32 and int8. Read only: `copied_int8_artifact` is for tests that write."""
+    return tiny_int8_export.path
+
+
+@pytest.fixture
+def copied_int8_artifact(tiny_int8_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Makes copies of `tiny_int8_artifact` that a test may change."""
+    return lambda: _copy(tiny_int8_artifact, tmp_path)
 
 
 def _copy(folder: Path, parent: Path) -> Path:

@@ -1,16 +1,27 @@
-"""Editing artifacts, for tests that need one which is different or damaged."""
+"""Artifacts that are different or damaged, CPUs that are others, and commands to run."""
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+from bertrt import instructions
 from bertrt.artifact import MANIFEST, file_sha256
 
-__all__ = ["edit_config", "edit_json", "edit_manifest", "rehash", "replace_file", "run_bertrt"]
+__all__ = [
+    "edit_config",
+    "edit_json",
+    "edit_manifest",
+    "pretend_cpu",
+    "rehash",
+    "replace_file",
+    "run_bertrt",
+]
 
 
 def edit_json(file: Path, changes: dict[str, Any], remove: Sequence[str] = ()) -> None:
@@ -45,6 +56,20 @@ def rehash(folder: Path, name: str) -> None:
     files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     entry = {"size": file.stat().st_size, "sha256": file_sha256(file)}
     edit_manifest(folder, {"files": {**files, name: entry}})
+
+
+def pretend_cpu(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, machine: str, cpuinfo: str | None
+) -> None:
+    """Let bertrt see another CPU: its architecture, and what /proc/cpuinfo holds (None: no file).
+
+    folder: where that text may be put.
+    """
+    file = folder / "cpuinfo"
+    if cpuinfo is not None:
+        file.write_text(cpuinfo, encoding="utf-8")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(instructions, "Path", {"/proc/cpuinfo": file}.__getitem__)
 
 
 def run_bertrt(

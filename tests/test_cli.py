@@ -1,6 +1,7 @@
 """The `bertrt` command: what it prints, where, and its exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import pytest
 from bertrt import Classifier, __version__
 from bertrt.cli import main
 
-from tests.helpers import edit_config, edit_manifest, run_bertrt
+from tests.helpers import edit_config, edit_manifest, pretend_cpu, run_bertrt
 
 _LABELS = ["negative", "neutral", "positive"]
 _TEXTS = ["good", "", "a waste of time , from the start to the very end", "café 好"]
@@ -188,6 +189,7 @@ def test_batch_size_and_threads_do_not_change_the_answer(
             id="max-batch-tokens 0.5",
         ),
         pytest.param(["classify", "m", "--device", "tpu"], ["'tpu'", "cuda"], id="device"),
+        pytest.param(["classify", "m", "--precision", "fp16"], ["'fp16'", "int8"], id="precision"),
         pytest.param(["info", "m", "text"], ["text"], id="a text for info"),
         pytest.param(["info", "m", "--top-k", "2"], ["--top-k"], id="top-k for info"),
     ],
@@ -284,6 +286,101 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert raised.value.code == 0
     assert capsys.readouterr().out == f"bertrt {__version__}\n"
+
+
+# Precisions
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_classify_in_a_precision(
+    capsys: pytest.CaptureFixture[str], tiny_int8_artifact: Path, precision: str
+) -> None:
+    options = ["--precision", precision, "--device", "cpu"]
+    records = _printed(capsys, ["classify", str(tiny_int8_artifact), *options, *_TEXTS])
+    scores = {
+        name: [p.score for p in Classifier(tiny_int8_artifact, "cpu", precision=name)(_TEXTS)]
+        for name in ("fp32", "int8")
+    }
+    printed = [record["score"] for record in records]
+    assert printed == pytest.approx(scores[precision], abs=1e-5)
+    assert scores["fp32"] != pytest.approx(scores["int8"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flag", "precision", "cpu"),
+    [
+        pytest.param("avx512_vnni", "int8", "VNNI", id="VNNI"),
+        pytest.param("avx2", "fp32", "no VNNI: int8 runs exactly, but about as", id="no VNNI"),
+    ],
+)
+def test_info_says_which_precision_would_run_and_what_the_cpu_offers(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_int8_artifact: Path,
+    flag: str,
+    precision: str,
+    cpu: str,
+) -> None:
+    pretend_cpu(monkeypatch, tmp_path, "x86_64", f"flags\t: {flag}\n")
+    assert main(["info", "--json", str(tiny_int8_artifact)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["precisions"] == ["fp32", "int8"]
+    assert facts["precision"] == precision
+    assert facts["cpu_int8"].startswith(cpu)
+    files = ("config.json", "model.onnx", "model_int8.onnx", "tokenizer.json")
+    assert facts["size"] > sum((tiny_int8_artifact / name).stat().st_size for name in files)
+
+
+@pytest.mark.parametrize(
+    ("precision", "verified"),
+    [
+        ("fp32", r"max \|Δlogit\| \S+ against PyTorch on \d+ texts \(limit 1e-04\)"),
+        (
+            "int8",
+            r"same answer as PyTorch for \d+\.\d\d% of \d+ texts, mean \|Δlogit\| \d\.\d+, .*",
+        ),
+    ],
+    ids=["fp32", "int8"],
+)
+def test_info_says_what_was_verified_of_the_precision_asked_for(
+    capsys: pytest.CaptureFixture[str], tiny_int8_artifact: Path, precision: str, verified: str
+) -> None:
+    assert main(["info", str(tiny_int8_artifact), "--precision", precision]) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"^precisions +fp32, int8$", output, re.MULTILINE)
+    assert re.search(rf"^precision +{precision}$", output, re.MULTILINE)
+    assert re.search(rf"^verified +{verified}$", output, re.MULTILINE)
+    assert re.search(r"^cpu int8 +\S", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["classify", "info"])
+def test_a_precision_that_is_not_there_is_an_error(
+    capsys: pytest.CaptureFixture[str], copied_int8_artifact: Callable[[], Path], command: str
+) -> None:
+    folder = copied_int8_artifact()
+    edit_manifest(folder, {"graphs": {"fp32": "model.onnx"}})
+    line = _failure(capsys, [command, str(folder), "--precision", "int8"])
+    assert "holds no int8 graph, only fp32" in line and "--precision fp32,int8" in line
+
+
+def test_int8_on_cuda_is_an_error(
+    capsys: pytest.CaptureFixture[str], tiny_int8_artifact: Path
+) -> None:
+    options = ["--precision", "int8", "--device", "cuda"]
+    line = _failure(capsys, ["classify", str(tiny_int8_artifact), "good", *options])
+    assert "int8 runs on the CPU only" in line
+
+
+def test_answers_unlike_the_exporters_are_an_error(
+    capsys: pytest.CaptureFixture[str], copied_int8_artifact: Callable[[], Path]
+) -> None:
+    folder = copied_int8_artifact()
+    logits = {"fp32": [9.0, 9.0, 9.0], "int8": [9.0, 9.0, 9.0]}
+    edit_manifest(folder, {"golden": [{"text": "good", "logits": logits}]})
+    for precision in ("fp32", "int8"):
+        line = _failure(capsys, ["classify", str(folder), "good", "--precision", precision])
+        assert f"on 1 golden texts in {precision}" in line
 
 
 # Standard input, in a process of its own

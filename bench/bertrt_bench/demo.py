@@ -56,9 +56,7 @@ def main() -> int:
             *_start_up(artifact, arguments.serving_python, lambda: progress.advance(task))
         )
     sizes = installed_mb("torch", "transformers"), installed_mb("onnxruntime", "tokenizers")
-    table.add_row(
-        "environment, MB", *(f"{size:.0f}" for size in sizes), f"{sizes[1]:.0f}"
-    )
+    table.add_row("environment, MB", *(f"{size:.0f}" for size in sizes), f"{sizes[1]:.0f}")
     print()
     Console().print(table)
     print(

@@ -50,6 +50,10 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     artifact = load_artifact(arguments.artifact)
+    if min(arguments.tokens, arguments.texts, arguments.runs, arguments.threads) < 1:
+        parser.error("--tokens, --texts, --runs and --threads are 1 or more")
+    if arguments.tokens > artifact.max_length:
+        parser.error(f"--tokens {arguments.tokens}: the model takes {artifact.max_length}")
     precision = choose_precision(artifact, arguments.precision, "cpu")
     batch = random_batch(arguments.texts, arguments.tokens)
     times, plain = operator_times(

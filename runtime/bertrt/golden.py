@@ -8,7 +8,7 @@ import numpy as np
 from bertrt.errors import ArtifactError
 from bertrt.packing import pack
 from bertrt.session import Session
-from bertrt.tokenizer import TextTokenizer
+from bertrt.tokenizer import TextInput, TextTokenizer
 
 __all__ = ["TOLERANCES", "check_golden"]
 
@@ -25,18 +25,21 @@ def check_golden(
     """Compare the logits of the golden texts with those that the exporter stored.
 
     Raises ArtifactError where any differs by more than the precision's tolerance (of the largest
-    stored logit, where that is over 1), or is no number.
+    stored logit, where that is over 1) or is no number, and where golden texts are malformed.
     """
-    texts = [g["text"] if isinstance(g["text"], str) else tuple(g["text"]) for g in golden]
+    texts, logits = _parsed(golden, precision)
     encodings = tokenizer.encode(texts)
     total = np.cumsum([len(encoding) for encoding in encodings])
     count = max(1, int((total <= _MAX_TOKENS).sum()))
-    expected = np.array([g["logits"][precision] for g in golden[:count]], dtype=np.float32)
+    expected = logits[:count]
     actual = session.run(pack(encodings[:count]))
+    if actual.shape != expected.shape:
+        raise ArtifactError(
+            f"the {precision} graph gives {actual.shape[1]} labels, and bertrt.json keeps golden "
+            f"logits of {expected.shape[1]}: export the model again"
+        )
     limit = TOLERANCES[precision] * max(1.0, float(np.abs(expected).max()))
-    difference = (
-        float(np.abs(actual - expected).max()) if actual.shape == expected.shape else np.nan
-    )
+    difference = float(np.abs(actual - expected).max())
     if not difference <= limit:  # a NaN is no agreement
         raise ArtifactError(
             "this host's kernels answer otherwise than the exporter's: max |Δlogit| "
@@ -45,3 +48,25 @@ def check_golden(
             "install the onnxruntime that the artifact was made with, load another precision, or "
             "export the model again on this host"
         )
+
+
+def _parsed(
+    golden: Sequence[Mapping[str, Any]], precision: str
+) -> tuple[list[TextInput], np.ndarray]:
+    """The texts, and their logits, float32 [texts, labels]; ArtifactError for anything else."""
+    try:
+        texts = [g["text"] if isinstance(g["text"], str) else tuple(g["text"]) for g in golden]
+        logits = np.array([g["logits"][precision] for g in golden], dtype=np.float32)
+    except (KeyError, TypeError, ValueError):
+        texts, logits = [], np.empty(0, dtype=np.float32)
+    whole = all(isinstance(t, str) or _is_pair(t) for t in texts)
+    if not (texts and whole and logits.ndim == 2 and np.isfinite(logits).all()):
+        raise ArtifactError(
+            f"bertrt.json keeps no usable golden texts with logits for {precision}: export the "
+            "model again"
+        )
+    return texts, logits
+
+
+def _is_pair(text: tuple[Any, ...]) -> bool:
+    return len(text) == 2 and all(isinstance(part, str) for part in text)

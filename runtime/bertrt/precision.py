@@ -27,7 +27,7 @@ def choose_precision(artifact: Artifact, precision: str, device: str) -> str:
             f"with --precision {','.join([*held, precision])}"
         )
     on_cuda = device == "cuda" or (device == "auto" and cuda_is_available())
-    if device == "cuda" and (precision == "int8" or held == ["int8"]):
+    if device == "cuda" and (precision == "int8" or "fp32" not in held):
         raise DeviceError(
             "int8 runs on the CPU only: use device='cpu', or export the model with "
             "--precision fp32 for device='cuda'"

@@ -1,5 +1,6 @@
 """A peer in another process, with the methods of its worker."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -109,17 +110,18 @@ class RemotePeer:
 
     def quit(self) -> None:
         """End the process, by force if it does not end by itself."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        if not self._process.stdin.closed:
+            with contextlib.suppress(OSError):  # the worker is dead already
                 send(self._process.stdin, {"command": "quit"})
-                self._process.stdin.close()
-            except OSError:  # it is dead already
-                pass
+        with contextlib.suppress(OSError):  # flushes what it could not send
+            self._process.stdin.close()
         try:
             self._process.wait(_QUIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
         self._stderr.close()
 
     def _ask(self, command: str, **arguments: Any) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""Which of an artifact's graphs runs, and that it is the one that answers."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bertrt import ArtifactError, Classifier, DeviceError, precision, session
+from bertrt.artifact import Artifact
+from bertrt.precision import PRECISIONS, choose_precision
+from bertrt.session import DEVICES
+
+from tests.helpers import edit_manifest, pretend_cpu
+
+_BOTH, _FP32, _INT8 = ("fp32", "int8"), ("fp32",), ("int8",)
+_NOT_CUDA = ("auto", "cpu")
+_ANY = (False, True)
+
+# What is held, asked for, on which devices, whether there is CUDA, whether int8 is slow -> answer.
+_Rule = tuple[
+    tuple[str, ...],
+    str,
+    tuple[str, ...],
+    tuple[bool, ...],
+    tuple[bool, ...],
+    str | type[Exception],
+]
+_RULES: list[_Rule] = [
+    (_FP32, "auto", DEVICES, _ANY, _ANY, "fp32"),
+    (_FP32, "fp32", DEVICES, _ANY, _ANY, "fp32"),
+    (_FP32, "int8", DEVICES, _ANY, _ANY, ArtifactError),
+    (_INT8, "auto", _NOT_CUDA, _ANY, _ANY, "int8"),
+    (_INT8, "auto", ("cuda",), _ANY, _ANY, DeviceError),
+    (_INT8, "fp32", DEVICES, _ANY, _ANY, ArtifactError),
+    (_INT8, "int8", _NOT_CUDA, _ANY, _ANY, "int8"),
+    (_INT8, "int8", ("cuda",), _ANY, _ANY, DeviceError),
+    (_BOTH, "fp32", DEVICES, _ANY, _ANY, "fp32"),
+    (_BOTH, "int8", _NOT_CUDA, _ANY, _ANY, "int8"),
+    (_BOTH, "int8", ("cuda",), _ANY, _ANY, DeviceError),
+    (_BOTH, "auto", ("cpu",), _ANY, (False,), "int8"),
+    (_BOTH, "auto", ("cpu",), _ANY, (True,), "fp32"),
+    (_BOTH, "auto", ("auto",), (False,), (False,), "int8"),
+    (_BOTH, "auto", ("auto",), (False,), (True,), "fp32"),
+    (_BOTH, "auto", ("auto",), (True,), _ANY, "fp32"),
+    (_BOTH, "auto", ("cuda",), _ANY, _ANY, "fp32"),
+]
+
+
+def _cases(rule: _Rule) -> Iterator[tuple[tuple[str, ...], str, str, bool, bool]]:
+    held, asked, devices, cuda, slow, _ = rule
+    return itertools.product([held], [asked], devices, cuda, slow)
+
+
+def _artifact(held: tuple[str, ...]) -> Artifact:
+    manifest = {"graphs": {name: f"model_{name}.onnx" for name in held}}
+    return Artifact(Path("the model"), ("a", "b"), "softmax", 512, manifest)
+
+
+def test_the_rules_name_every_case_once() -> None:
+    cases = [case for rule in _RULES for case in _cases(rule)]
+    every = itertools.product((_FP32, _INT8, _BOTH), PRECISIONS, DEVICES, _ANY, _ANY)
+    assert sorted(cases) == sorted(every)
+
+
+@pytest.mark.parametrize("rule", _RULES, ids=lambda rule: f"{'+'.join(rule[0])} {rule[1:]}")
+def test_choice(monkeypatch: pytest.MonkeyPatch, rule: _Rule) -> None:
+    expected = rule[-1]
+    for held, asked, device, cuda, slow in _cases(rule):
+        monkeypatch.setattr(precision, "cuda_is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(precision, "may_saturate", lambda slow=slow: slow)
+        for order in (held, held[::-1]):
+            if isinstance(expected, str):
+                assert choose_precision(_artifact(order), asked, device) == expected
+            else:
+                with pytest.raises(expected):
+                    choose_precision(_artifact(order), asked, device)
+
+
+# What the errors say
+
+
+@pytest.mark.parametrize("asked", ["fp16", "INT8", "", "fp32,int8"])
+def test_a_precision_that_does_not_exist(tiny_int8_artifact: Path, asked: str) -> None:
+    with pytest.raises(ValueError, match="choose one of auto, fp32, int8") as raised:
+        Classifier(tiny_int8_artifact, "cpu", precision=asked)
+    assert f"precision is {asked!r}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "export"),
+    [(_FP32, "int8", "fp32,int8"), (_INT8, "fp32", "int8,fp32")],
+)
+def test_a_precision_that_is_not_held(held: tuple[str, ...], asked: str, export: str) -> None:
+    with pytest.raises(ArtifactError) as raised:
+        choose_precision(_artifact(held), asked, "cpu")
+    message = str(raised.value)
+    assert f"the model holds no {asked} graph, only {held[0]}" in message
+    assert f"export it again with --precision {export}" in message
+
+
+@pytest.mark.parametrize(("held", "asked"), [(_BOTH, "int8"), (_INT8, "int8"), (_INT8, "auto")])
+def test_int8_on_cuda(held: tuple[str, ...], asked: str) -> None:
+    with pytest.raises(DeviceError, match="int8 runs on the CPU only") as raised:
+        choose_precision(_artifact(held), asked, "cuda")
+    assert "device='cpu'" in str(raised.value) and "--precision fp32" in str(raised.value)
+
+
+def test_precisions_of_a_later_bertrt() -> None:
+    with pytest.raises(ArtifactError, match="holds fp4, fp16 only") as raised:
+        choose_precision(_artifact(("fp4", "fp16")), "auto", "cpu")
+    assert "pip install --upgrade bertrt" in str(raised.value)
+    assert choose_precision(_artifact(("fp4", "fp32")), "auto", "cpu") == "fp32"
+
+
+# End to end
+
+
+@pytest.fixture(scope="module")
+def texts(sst2_dev: list[tuple[str, int]]) -> list[str]:
+    return [text for text, _ in sst2_dev[:100]]
+
+
+def test_each_precision_answers_for_itself(tiny_int8_artifact: Path, texts: list[str]) -> None:
+    fp32, int8 = (
+        Classifier(tiny_int8_artifact, "cpu", precision=name) for name in ("fp32", "int8")
+    )
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert fp32.provider == int8.provider == "CPUExecutionProvider"
+    exact, rounded = fp32.logits(texts), int8.logits(texts)
+    difference = np.abs(exact - rounded)
+    assert difference.min() > 0, "the same graph answers twice"
+    assert difference.mean() < 0.1 < exact.std()
+    agreement = (exact.argmax(axis=1) == rounded.argmax(axis=1)).mean()
+    assert agreement >= 0.95
+
+
+@pytest.mark.parametrize("asked", ["fp32", "int8"])
+def test_answers_are_those_that_the_manifest_holds(tiny_int8_artifact: Path, asked: str) -> None:
+    classifier = Classifier(tiny_int8_artifact, "cpu", precision=asked)
+    for entry in classifier.artifact.manifest["golden"]:
+        text = entry["text"] if isinstance(entry["text"], str) else tuple(entry["text"])
+        np.testing.assert_allclose(classifier.logits(text), [entry["logits"][asked]], atol=1e-3)
+
+
+def test_int8_answers_alike_in_any_batch(tiny_int8_artifact: Path, texts: list[str]) -> None:
+    alone, batched = (
+        Classifier(tiny_int8_artifact, "cpu", precision="int8", max_batch_tokens=tokens)
+        for tokens in (1, 1024)
+    )
+    np.testing.assert_allclose(batched.logits(texts), alone.logits(texts), atol=1e-4)
+
+
+@pytest.mark.parametrize(("flag", "taken"), [("avx512_vnni", "int8"), ("avx2", "fp32")])
+def test_auto_takes_what_is_fast_on_this_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_int8_artifact: Path,
+    texts: list[str],
+    flag: str,
+    taken: str,
+) -> None:
+    pretend_cpu(monkeypatch, tmp_path, "x86_64", f"flags\t: {flag}\n")
+    auto = Classifier(tiny_int8_artifact, "cpu")
+    asked = Classifier(tiny_int8_artifact, "cpu", precision=taken)
+    assert auto.precision == taken
+    np.testing.assert_array_equal(auto.logits(texts[:5]), asked.logits(texts[:5]))
+
+
+def test_int8_on_device_auto_stays_on_the_cpu_where_cuda_is(
+    monkeypatch: pytest.MonkeyPatch, tiny_int8_artifact: Path
+) -> None:
+    """The CUDA provider would be given nothing that it can run."""
+    asked: list[list[str]] = []
+    create = session.create_session
+
+    def create_on_cpu(graph: Path, providers: list[str], threads: int) -> object:
+        asked.append(providers)
+        return create(graph, providers[-1:], threads)
+
+    for module in (precision, session):
+        monkeypatch.setattr(module, "cuda_is_available", lambda: True)
+    monkeypatch.setattr(session, "create_session", create_on_cpu)
+    assert Classifier(tiny_int8_artifact, precision="int8").precision == "int8"
+    assert Classifier(tiny_int8_artifact).precision == "fp32"
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    assert asked == [[cpu], [cuda, cpu]]
+
+
+def test_an_artifact_of_one_precision(copied_int8_artifact: Callable[[], Path]) -> None:
+    folder = copied_int8_artifact()
+    edit_manifest(folder, {"graphs": {"int8": "model_int8.onnx"}})
+    assert Classifier(folder, "cpu").precision == "int8"
+    with pytest.raises(ArtifactError, match="--precision int8,fp32") as raised:
+        Classifier(folder, "cpu", precision="fp32")
+    assert str(folder) in str(raised.value)
