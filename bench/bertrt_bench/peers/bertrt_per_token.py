@@ -17,6 +17,7 @@ _CALIBRATION_TEXTS = 128
 
 def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
     """Export in float, and put an int8 graph of these forms in the place of the graph."""
+    from bertrt.artifact import MANIFEST
     from bertrt.packing import pack
     from bertrt.tokenizer import TextTokenizer
     from bertrt_export import export_model
@@ -44,6 +45,7 @@ def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
     }
     int8 = quantized(graph, choice)
     remove_graph(artifact, "fp32")
+    (artifact / MANIFEST).unlink()
     save_graph(int8, artifact, precision="int8", external_data=False)
     session = GraphSession(int8)
     golden = [session.run(pack([text]))[0] for text in tokenizer.encode(GOLDEN_TEXTS)]
