@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from bertrt_export import ExportResult
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,15 @@ def tiny_checkpoint(encoder_folder: Path, tmp_path_factory: pytest.TempPathFacto
 def copied_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes copies of `tiny_checkpoint` that a test may change."""
     return lambda: _copy(tiny_checkpoint, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(tiny_checkpoint: Path) -> "ir.Model":
+    """The packed float graph of `tiny_checkpoint`. Read only: clone it."""
+    from bertrt_export.checkpoint import load_checkpoint
+    from bertrt_export.exporter import packed_graph
+
+    return packed_graph(load_checkpoint(str(tiny_checkpoint)))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from bertrt_bench.workloads import EXAMPLES, mixed_set, read_labelled
 
 __all__ = ["main", "measure"]
 
+_SST2 = EXAMPLES / "data" / "sst2"
 _LENGTHS = (16, 32, 128)
 _REPEATS = 20  # of one text through the session, in each round
 
@@ -42,6 +43,32 @@ def main() -> int:
     work: Path = arguments.work
     console = Console(width=None if sys.stdout.isatty() else 150)
     checkpoint = arguments.checkpoint or bert_base(work / "bert-base")
+    names = _present(arguments, console)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def step(what: str) -> None:
+            progress.update(task, description=what, advance=1)
+
+        folders = {name: _prepared(name, checkpoint, arguments, step) for name in names}
+        if arguments.prepare_only:
+            return 0
+        results: dict[str, Any] = {
+            "machine": describe_machine(),
+            "commit": _commit(),
+            "rounds": arguments.rounds,
+            "checkpoint": str(arguments.checkpoint or "BERT-base, random weights"),
+            **_measured(folders, checkpoint, arguments, step),
+        }
+    file = work / "int8.json"
+    file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print_tables(console, results)
+    console.print(f"All figures: {file}")
+    return 0
+
+
+def _present(arguments: argparse.Namespace, console: Console) -> list[str]:
+    """The peers that can run here; says why of those that cannot."""
     names = []
     for name in arguments.peers or PEERS:
         reason = skip_reason(PEERS[name], arguments.envs)
@@ -49,62 +76,48 @@ def main() -> int:
             names.append(name)
         else:
             console.print(f"{PEERS[name].title}: left out, because {reason}")
-    train, dev = (EXAMPLES / "data" / "sst2" / f"{part}.tsv" for part in ("train", "dev"))
-    sentences, _ = read_labelled(dev)
+    return names
+
+
+def _measured(
+    folders: Mapping[str, Path], checkpoint: Path, arguments: argparse.Namespace, step: Step
+) -> dict[str, Any]:
+    """Load the peers, each in its process, and measure them all."""
+    sentences, _ = read_labelled(_SST2 / "dev.tsv")
     tokenizer = load_tokenizer(checkpoint)
     tokenizer.no_truncation()
     workloads = {
         "dev": sentences[: arguments.texts],
         "mixed": mixed_set(sentences[: arguments.mixed_texts], tokenizer),
     }
-    with (
-        Progress(console=Console(stderr=True), transient=True) as progress,
-        contextlib.ExitStack() as stack,
-    ):
-        task = progress.add_task("", total=None)
-
-        def step(what: str) -> None:
-            progress.update(task, description=what, advance=1)
-
-        peers: dict[str, RemotePeer] = {}
-        results: dict[str, Any] = {
-            "machine": describe_machine(),
-            "commit": _commit(),
-            "rounds": arguments.rounds,
-            "checkpoint": str(arguments.checkpoint or "BERT-base, random weights"),
-            "workloads": {name: _lengths(texts, checkpoint) for name, texts in workloads.items()},
-            "peers": {name: {} for name in names},
-        }
-        folders = {
-            name: _prepared(name, checkpoint, train, work, arguments, step) for name in names
-        }
-        if not arguments.prepare_only:
-            for name in names:
-                peers[name] = stack.enter_context(_worker(name, arguments))
-                facts = results["peers"][name]
-                facts["versions"] = peers[name].load(folders[name], checkpoint, arguments.threads)
-                peers[name].classify(sentences[:1])
-                facts["memory"] = {"loaded": peers[name].rss()}
-                facts["disk_mb"] = _disk_mb(folders[name]) or _disk_mb(checkpoint)
-            progress.update(task, total=None)
-            measured = measure(peers, workloads, arguments.rounds, step)
-            for name in names:
-                results["peers"][name] |= measured[name]
-                results["peers"][name]["memory"]["after"] = peers[name].rss()
-    if arguments.prepare_only:
-        return 0
+    facts: dict[str, dict[str, Any]] = {}
+    peers: dict[str, RemotePeer] = {}
+    with contextlib.ExitStack() as stack:
+        for name, folder in folders.items():
+            step(f"{PEERS[name].title}: loading")
+            peers[name] = peer = stack.enter_context(_worker(name, arguments))
+            versions = peer.load(folder, checkpoint, arguments.threads)
+            peer.classify(sentences[:1])
+            facts[name] = {
+                "versions": versions,
+                "disk_mb": _disk_mb(folder) or _disk_mb(checkpoint),
+                "memory": {"loaded": peer.rss()},
+            }
+        for name, figures in measure(peers, workloads, arguments.rounds, step).items():
+            facts[name] |= figures
+            facts[name]["memory"]["after"] = peers[name].rss()
+    found: dict[str, Any] = {
+        "workloads": {name: _lengths(texts, checkpoint) for name, texts in workloads.items()},
+        "peers": facts,
+    }
     if "bertrt" in folders:
-        results["start_seconds"] = [
-            seconds_to_answer(
-                arguments.serving_python, ANSWER_WITH_BERTRT, folders["bertrt"] / "artifact"
-            )
+        artifact = folders["bertrt"] / "artifact"
+        step("starting processes")
+        found["start_seconds"] = [
+            seconds_to_answer(arguments.serving_python, ANSWER_WITH_BERTRT, artifact)
             for _ in range(arguments.starts)
         ]
-    file = work / "int8.json"
-    file.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    print_tables(console, results)
-    console.print(f"All figures: {file}")
-    return 0
+    return found
 
 
 def _arguments() -> argparse.Namespace:
@@ -137,23 +150,16 @@ def _worker(name: str, arguments: argparse.Namespace) -> RemotePeer:
     return RemotePeer(python, peer.module, arguments.threads)
 
 
-def _prepared(
-    name: str,
-    checkpoint: Path,
-    calibration: Path,
-    work: Path,
-    arguments: argparse.Namespace,
-    step: Step,
-) -> Path:
+def _prepared(name: str, checkpoint: Path, arguments: argparse.Namespace, step: Step) -> Path:
     """The folder of a converted model; converted now unless it is there."""
     step(f"{PEERS[name].title}: converting")
-    folder = work / "peers" / checkpoint.name / name
+    folder: Path = arguments.work / "peers" / checkpoint.name / name
     if not folder.exists():
         partial = folder.with_name(f"{name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         with _worker(name, arguments) as worker:
-            worker.prepare(checkpoint.resolve(), partial.resolve(), calibration)
+            worker.prepare(checkpoint.resolve(), partial.resolve(), _SST2 / "train.tsv")
         partial.rename(folder)
     return folder
 
