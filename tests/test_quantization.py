@@ -1,5 +1,7 @@
 """Which form each unit takes: roundings, the best form of one projection, and the search."""
 
+import itertools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
