@@ -1,7 +1,6 @@
 """Which form each unit takes: roundings, the best form of one projection, and the search."""
 
 import itertools
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -240,7 +239,7 @@ def test_the_least_number_that_holds(count: int, least: int) -> None:
 
 def _step(mode: Mode | TableForm, error: float = 0.0) -> Step:
     if mode in ("int8", "fp16"):
-        return Step(mode, error)  # type: ignore[arg-type]
+        return Step(mode, error)
     return Step(ProjectionPlan(mode), error)  # type: ignore[arg-type]
 
 
