@@ -42,7 +42,11 @@ class _Machine:
             self.runs.append((graph.name, batch.lengths.tolist()))
             self.now += self.slower * self._seconds[graph.stem] * int(batch.lengths.sum())
 
-        return SimpleNamespace(run=run)
+        def run_all(batches: list[PackedBatch]) -> None:
+            for batch in batches:
+                run(batch)
+
+        return SimpleNamespace(run=run, run_all=run_all)
 
     def turns(self) -> list[str]:
         """The graphs in the order in which they took turns."""
@@ -71,7 +75,7 @@ def test_some_texts_are_run_alone_and_more_in_batches(monkeypatch: pytest.Monkey
         assert lengths == a_round * (1 + _ROUNDS)
         assert a_round[:16] == [[10]] * 16
         assert sum(len(batch) for batch in a_round[16:]) == 256
-        assert len(a_round[16:]) == 3, "1024 tokens a batch"
+        assert len(a_round[16:]) == 6, "512 tokens a batch"
 
 
 @pytest.mark.parametrize("count", [1, 5, 16, 300])

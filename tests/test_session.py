@@ -108,6 +108,13 @@ def test_threads_do_not_change_the_answer(graph: Path, session: Session) -> None
     np.testing.assert_allclose(other.run(batch), session.run(batch), atol=1e-5)
 
 
+def test_several_batches_give_what_each_gives(graph: Path, session: Session) -> None:
+    batches = [_batch([101, *range(1000, 1000 + size), 102], [size + 2]) for size in range(9)]
+    together = Session(graph, device="cpu", threads=2).run_all(iter(batches))
+    for rows, batch in zip(together, batches, strict=True):
+        np.testing.assert_allclose(rows, session.run(batch), rtol=0, atol=1e-5)
+
+
 def test_an_input_that_the_graph_does_not_have_is_not_fed(tmp_path: Path) -> None:
     """As in families without segments: here the graph has `lengths` alone."""
     cast = helper.make_node("Cast", ["lengths"], ["column"], to=TensorProto.FLOAT)
@@ -144,6 +151,15 @@ def test_a_batch_that_cannot_be_run_is_a_backend_error(
 ) -> None:
     with pytest.raises(BackendError, match=f"onnxruntime failed on {len(lengths)} texts: ."):
         session.run(_batch(ids, lengths))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_bad_batch_of_several_is_a_backend_error(graph: Path, threads: int) -> None:
+    good = _batch([101, 2204, 102], [3])
+    with pytest.raises(BackendError, match="onnxruntime failed on a batch: "):
+        Session(graph, device="cpu", threads=threads).run_all(
+            [good, good, _batch([101, 7, 102], [4]), good]
+        )
 
 
 def test_after_a_failure_the_session_still_answers(session: Session) -> None:

@@ -1,7 +1,7 @@
 """The machine's floor: a BERT's int8 matrix products alone, on the batches that bertrt makes.
 
-As a peer it answers nothing; its time is what no int8 engine on onnxruntime's kernels gets below
-without computing less.
+They run beside one another as bertrt's do. As a peer it answers nothing; its time is what no int8
+engine on onnxruntime's kernels gets below without computing less.
 """
 
 import json
@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
 from bertrt.packing import plan_batches
+from bertrt.parallel import run_parallel
 from bertrt.session import create_session
 from onnx_ir import tape
 
@@ -113,8 +114,7 @@ def load(folder: Path, checkpoint: Path, threads: int) -> Model:
                 rows(sum(lengths[p] for p in positions), len(positions))
                 for positions in plan_batches(lengths, DEFAULT_MAX_BATCH_TOKENS)
             ]
-        for batch in known[tuple(texts)]:
-            session.run(None, batch)
+        run_parallel(session, known[tuple(texts)], threads)
         return np.zeros((len(texts), 1), np.float32)
 
     shapes: dict[tuple[int, ...], dict[str, np.ndarray]] = {}

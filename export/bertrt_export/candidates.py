@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertrt.cpus import available_cpus
-from bertrt.packing import PackedBatch
 from bertrt.session import Session
 from bertrt.tokenizer import Encoding
 
@@ -47,7 +46,12 @@ def time_candidates(
     for number in range(_ROUNDS + 1):  # the first is a warm-up
         on_progress(number, _ROUNDS + 1)
         for name, session in sessions.items():
-            seconds[name].append((_seconds(session, alone), _seconds(session, together)))
+            started = time.perf_counter()
+            for batch in alone:
+                session.run(batch)
+            between = time.perf_counter()
+            session.run_all(together)
+            seconds[name].append((between - started, time.perf_counter() - between))
     return {
         name: Timing(
             tuple(1000 * by_one / len(alone) for by_one, _ in rounds[1:]),
@@ -65,10 +69,3 @@ def fastest(timings: Mapping[str, Timing]) -> str:
         return statistics.median(timing.alone) / statistics.median(timing.batched)
 
     return min(timings, key=cost)
-
-
-def _seconds(session: Session, work: Sequence[PackedBatch]) -> float:
-    start = time.perf_counter()
-    for batch in work:
-        session.run(batch)
-    return time.perf_counter() - start

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
 from bertrt.cpus import available_cpus
 from bertrt.packing import PackedBatch, pack, plan_batches
+from bertrt.parallel import run_parallel
 from bertrt.session import create_session, feeds
 from bertrt.tokenizer import Encoding
 
@@ -31,16 +33,17 @@ class GraphSession:
 
     def logits(self, encodings: Sequence[Encoding]) -> np.ndarray:
         """The graph's only output for each text, float32 [texts, labels], in input order."""
+        plan = list(batches(encodings))
+        inputs = (feeds(self._session, batch) for _, batch in plan)
         rows: dict[int, np.ndarray] = {}
-        for positions, batch in batches(encodings):
-            rows.update(zip(positions, self.run(batch)[0], strict=True))
+        outputs = run_parallel(self._session, inputs, available_cpus())
+        for (positions, _), logits in zip(plan, outputs, strict=True):
+            rows.update(zip(positions, logits, strict=True))
         return np.stack([rows[position] for position in range(len(encodings))])
 
 
-def batches(
-    encodings: Sequence[Encoding], max_batch_tokens: int = 1024
-) -> Iterator[tuple[list[int], PackedBatch]]:
-    """Packed batches of texts of like length, with the texts' positions."""
+def batches(encodings: Sequence[Encoding]) -> Iterator[tuple[list[int], PackedBatch]]:
+    """Packed batches as the runtime makes them, with the texts' positions."""
     lengths = [len(encoding) for encoding in encodings]
-    for positions in plan_batches(lengths, max_batch_tokens):
+    for positions in plan_batches(lengths, DEFAULT_MAX_BATCH_TOKENS):
         yield positions, pack([encodings[position] for position in positions])
