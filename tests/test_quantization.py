@@ -15,7 +15,12 @@ from bertrt_export.quantization.fidelity import Fidelity, Limits
 from bertrt_export.quantization.forms import best_forms, relative_error, simulate
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.plan import FLOAT, Mode, ProjectionPlan, quantize_weight
-from bertrt_export.quantization.projections import Projection, find_projections
+from bertrt_export.quantization.projections import (
+    Projection,
+    ProjectionGroup,
+    find_groups,
+    find_projections,
+)
 from bertrt_export.quantization.search import Choice, Ladder, Step, ladders, quantized
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,6 +95,22 @@ def test_projections_are_named_after_their_weights() -> None:
     assert len(set(names)) == 5, "a name that another unit was given is not given again"
 
 
+def test_projections_of_one_input_are_a_group() -> None:
+    model = graph(
+        "(float[rows, 8] x) => (y) { v = MatMul(x, V) w = MatMul(x, W) a = Add(v, w)"
+        " y = MatMul(a, U) }",
+        **{name: normal(8, 8, seed=number) for number, name in enumerate("UVW")},
+    )
+    for name in "VW":
+        model.graph.initializers[name].name = f"layer.0.{name.lower()}.weight"
+    both, alone = find_groups(model.graph)
+    assert (both.name, alone.name) == ("layer.0.v+w", "U")
+    assert [p.name for p in both.projections] == ["layer.0.v", "layer.0.w"]
+    assert both.input is model.graph.inputs[0] and both.least is None
+    sides = [projection.weight for projection in both.projections]
+    np.testing.assert_array_equal(both.weight, np.concatenate(sides, axis=1))
+
+
 @pytest.mark.parametrize(
     ("nodes", "found"),
     [
@@ -149,9 +170,10 @@ def _outliers(times: float) -> np.ndarray:
     return rows
 
 
-def _plain(activation: str = "Identity") -> Projection:
-    (projection,) = _projections(f"g = {activation}(x) y = MatMul(g, W)", W=normal(8, 8))
-    return projection
+def _plain(activation: str = "Identity") -> ProjectionGroup:
+    nodes = f"g = {activation}(x) y = MatMul(g, W)"
+    (group,) = find_groups(graph(f"(float[rows, 8] x) => (y) {{ {nodes} }}", W=normal(8, 8)).graph)
+    return group
 
 
 def _unsmoothed(plan: ProjectionPlan, sample: np.ndarray) -> ProjectionPlan:
@@ -162,12 +184,12 @@ def _unsmoothed(plan: ProjectionPlan, sample: np.ndarray) -> ProjectionPlan:
 
 
 def test_channel_of_outliers_is_smoothed() -> None:
-    projection, sample = _plain(), _outliers(60)
-    for form in best_forms(projection, _activations(sample)):
+    group, sample = _plain(), _outliers(60)
+    for form in best_forms(group, _activations(sample)):
         assert form.plan.smoothing is not None
         assert form.plan.smoothing.argmax() == 2 and form.plan.smoothing.dtype == np.float32
-        expected = sample @ projection.weight
-        plain = simulate(_unsmoothed(form.plan, sample), sample, projection.weight)
+        expected = sample @ group.weight
+        plain = simulate(_unsmoothed(form.plan, sample), sample, group.weight)
         assert form.error < 0.9 * relative_error(plain, expected)
 
 
@@ -179,7 +201,7 @@ def test_without_outliers_nothing_is_smoothed() -> None:
     assert per_token.plan.low is None
 
 
-def test_smoothing_that_costs_an_operator_must_earn_a_tenth(
+def test_smoothing_that_costs_an_operator_must_earn_a_quarter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Folded into the attention's values it costs nothing, and any gain will do."""
@@ -196,9 +218,9 @@ def test_smoothing_that_costs_an_operator_must_earn_a_tenth(
         smoothed = (costly.plan.smoothing is not None, free.plan.smoothing is not None)
         gains[float(times)] = (free.error / error, *smoothed)
     for share, costly_smoothed, free_smoothed in gains.values():
-        assert costly_smoothed == (share < 0.9) and free_smoothed == (share < 1)
+        assert costly_smoothed == (share < 0.75) and free_smoothed == (share < 1)
     shares = [share for share, *_ in gains.values()]
-    assert any(share < 0.9 for share in shares) and any(0.9 < share < 1 for share in shares)
+    assert any(share < 0.75 for share in shares) and any(0.75 < share < 1 for share in shares)
 
 
 @pytest.mark.parametrize(("activation", "least"), [("Gelu", -0.1701), ("Relu", 0.0)])
@@ -446,8 +468,8 @@ def test_every_unit_has_a_ladder_that_ends_in_float(
 def test_ladder_leaves_static_out_where_it_is_much_worse(
     tiny_graph: ir.Model, encodings: list[Encoding], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unlike(projection: Projection, _: Activations) -> tuple[forms.Form, forms.Form]:
-        worse = 1.51 if projection.name.endswith("intermediate.dense") else 1.49
+    def unlike(group: ProjectionGroup, _: Activations) -> tuple[forms.Form, forms.Form]:
+        worse = 1.51 if group.name.endswith("intermediate.dense") else 1.49
         static, per_token = ProjectionPlan("static", None, -1, 1), ProjectionPlan("per-token")
         return forms.Form(static, worse * 0.02), forms.Form(per_token, 0.02)
 
@@ -473,12 +495,12 @@ def test_observed_extremes_and_sample_are_of_the_input(
     told: list[tuple[int, int]] = []
     observed = observe(tiny_graph, encodings, lambda *step: told.append(step))
     assert told[-1] == (24, 24)
-    projections = find_projections(tiny_graph.graph)
-    assert list(observed) == [projection.name for projection in projections]
-    for projection in projections:
-        found = observed[projection.name]
+    groups = find_groups(tiny_graph.graph)
+    assert list(observed) == [group.name for group in groups]
+    for group in groups:
+        found = observed[group.name]
         rows, inputs = found.sample.shape
-        assert inputs == len(projection.weight) == len(found.low) == len(found.high)
+        assert inputs == len(group.weight) == len(found.low) == len(found.high)
         assert 0 < rows <= 256
         assert (found.low <= found.sample.min(axis=0)).all()
         assert (found.high >= found.sample.max(axis=0)).all()
@@ -490,8 +512,8 @@ def test_quantized_graph_has_each_unit_in_its_form(
 ) -> None:
     before = ir.to_proto(tiny_graph).SerializeToString(deterministic=True)
     for at, operators in {
-        0: {"MatMul": 0, "MatMulIntegerToFloat": 9, "DequantizeLinear": 2},
-        -1: {"MatMul": 9, "MatMulIntegerToFloat": 0, "DequantizeLinear": 0},
+        0: {"MatMul": 0, "MatMulIntegerToFloat": 12, "QuantizeLinear": 9, "DequantizeLinear": 2},
+        -1: {"MatMul": 12, "MatMulIntegerToFloat": 0, "QuantizeLinear": 0, "DequantizeLinear": 0},
     }.items():
         model = quantized(tiny_graph, {name: ladder.steps[at] for name, ladder in units.items()})
         found = [node.op_type for node in model.graph]

@@ -24,9 +24,9 @@ from bertrt_export.passes.quantize_embeddings import (
 from bertrt_export.passes.quantize_projections import QuantizeProjectionsPass
 from bertrt_export.quantization.forms import simulate
 from bertrt_export.quantization.plan import FLOAT, ProjectionPlan
-from bertrt_export.quantization.projections import find_projections
+from bertrt_export.quantization.projections import find_groups, find_projections
 
-from tests.passes.graphs import assert_unchanged, graph, normal, op_types, run, tidy
+from tests.passes.graphs import assert_fires, assert_unchanged, graph, normal, op_types, run, tidy
 
 Run = Callable[..., np.ndarray]
 
@@ -232,8 +232,8 @@ def test_static_range_is_where_values_beyond_it_end(load: Load) -> None:
             id="product used again",
         ),
         pytest.param(
-            "p = MatMul(x, W) o = MatMul(x, V) y = Add(p, o)",
-            f"{_PRODUCT} MatMul Add",
+            "n = Neg(x) p = MatMul(x, W) o = MatMul(n, V) y = Add(p, o)",
+            f"{_PRODUCT} MatMul Neg Add",
             id="sum of two products",
         ),
         pytest.param(
@@ -275,18 +275,45 @@ def test_layers_that_share_a_matrix_have_forms_of_their_own(load: Load) -> None:
     np.testing.assert_allclose(load(model)(x=_X), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_projections_share_their_common_constants() -> None:
-    model = graph(
-        f"""(float[rows, {_INPUTS}] x) => (y) {{
-          p = MatMul(x, W) q = MatMul(x, V) y = Add(p, q)
+_TWO = {"W": _W, "V": normal(_INPUTS, _OUTPUTS, seed=4), "b": _B}
+
+
+def _two(other: str = "x") -> ir.Model:
+    """Two projections, of one input unless another is named."""
+    return graph(
+        f"""(float[rows, {_INPUTS}] x) => (y, z) {{
+          n = Neg(x) p = MatMul(x, W) y = Add(p, b) z = MatMul({other}, V)
         }}""",
-        W=_W,
-        V=normal(_INPUTS, _OUTPUTS, seed=4),
+        **_TWO,
     )
+
+
+@pytest.mark.parametrize(
+    "plan", [form.plan for form in list(_FORMS.values())[:4]], ids=list(_FORMS)[:4]
+)
+def test_projections_of_one_input_round_it_once(tmp_path: Path, plan: ProjectionPlan) -> None:
+    model = _two()
+    _quantize(model, **{"W+V": plan})
+    kinds = op_types(model)
+    assert kinds.count("QuantizeLinear") == 1 and kinds.count("MatMulIntegerToFloat") == 2
+    assert kinds.count("ReduceMax") == (plan.mode == "per-token")
+    session = create_session(
+        save_graph(model, tmp_path, external_data=False), ["CPUExecutionProvider"], 1
+    )
+    for actual, weight, bias in zip(
+        session.run(None, {"x": _X}), (_W, _TWO["V"]), (_B, 0), strict=True
+    ):
+        expected = simulate(plan, _X, weight) + bias
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_projections_share_their_common_constants() -> None:
+    model = _two("n")
     _quantize(model, W=ProjectionPlan("per-token"), V=ProjectionPlan("per-token"))
     names = sorted(model.graph.initializers)
     own = [f"{name}.weight_{part}" for name in "VW" for part in ("int8", "scale")]
-    assert names == sorted([*own, "float32_0.00787402", "ints_minus1", "uint8_128"])
+    shared = ["W.bias", "float32_0.00787402", "ints_minus1", "uint8_128"]
+    assert names == sorted([*own, *shared])
 
 
 @pytest.mark.parametrize("plans", [{}, {"W": FLOAT}, {"V": _static()}], ids=str)
@@ -426,27 +453,26 @@ def _attention(
     between: str = _ROWS_OUT,
     *,
     bias: str = "a = Add(p, b)",
-    split: str = "q, k, v = Split<axis = -1>(g, widths)",
+    values: str = "v = Gather(a, r)",
     more: str = "",
     outputs: str = "y",
     **others: np.ndarray,
 ) -> ir.Model:
-    """A packed attention with merged projections, and the projection of its output."""
+    """A packed attention, with queries and keys as they come, and the projection of its output."""
     weights = {
-        "W": normal(_HIDDEN, 3 * _HIDDEN),
-        "b": normal(3 * _HIDDEN),
+        "W": normal(_HIDDEN, _HIDDEN),
+        "b": normal(_HIDDEN),
         "O": normal(_HIDDEN, _HIDDEN, seed=1),
         "c": normal(_HIDDEN, seed=1),
-        "widths": np.array([_HIDDEN] * 3),
         "minus1_8": np.array([-1, _HIDDEN]),
         **others,
     }
     return graph(
         f"""(float[tokens, 8] x, int64[texts, longest] r, int64[tokens] t, int64[texts] lengths)
              => ({outputs}) {{
+          q = Gather(x, r) k = Identity(q)
           p = MatMul(x, W) {bias}
-          g = Gather(a, r)
-          {split}
+          {values}
           o = Attention<{heads}>(q, k, v, , , , lengths)
           {between}
           m = MatMul(n, O) y = Add(m, c)
@@ -473,15 +499,22 @@ def test_smoothing_divides_what_goes_into_the_projection() -> None:
     model = _attention()
     assert _smooth(model)
     before = _attention()
+    np.testing.assert_allclose(
+        _initializer(model, "b.smoothed"), _initializer(before, "b") / _SMOOTH, rtol=1e-5
+    )
     for name, expected in {
-        "W": np.concatenate([np.ones(2 * _HIDDEN), 1 / _SMOOTH]),
-        "b": np.concatenate([np.ones(2 * _HIDDEN), 1 / _SMOOTH]),
+        "W": 1 / _SMOOTH,
         "O": _SMOOTH[:, None],
         "c": np.ones(_HIDDEN),
     }.items():
         held, first = _initializer(model, name), _initializer(before, name)
         np.testing.assert_allclose(held, first * expected, rtol=1e-5)
         assert held.dtype == np.float32
+
+
+def test_bias_that_others_use_stays_for_them() -> None:
+    model = _attention(more="z = Neg(b)", outputs="y, z")
+    assert_fires(FoldSmoothingPass({"O": _SMOOTH}), model, _TEXTS)
 
 
 def _initializer(model: ir.Model, name: str) -> np.ndarray:
@@ -493,14 +526,14 @@ def _initializer(model: ir.Model, name: str) -> np.ndarray:
 def test_smoothing_folds_into_a_real_model(tiny_graph: ir.Model) -> None:
     """Both layers': the last one attends from first tokens only."""
     model = tiny_graph.clone()
-    folds = {p.name: p for p in find_projections(model.graph) if find_values(p) is not None}
+    folds = {g.name: g for g in find_groups(model.graph) if find_values(g) is not None}
     assert [name.partition("layer.")[2] for name in folds] == [
         "0.attention.output.dense",
         "1.attention.output.dense",
     ]
     smoothing = {
-        name: np.exp(normal(len(projection.weight), seed=number))
-        for number, (name, projection) in enumerate(folds.items())
+        name: np.exp(normal(len(group.weight), seed=number))
+        for number, (name, group) in enumerate(folds.items())
     }
     assert FoldSmoothingPass(smoothing)(model).modified
     assert op_types(model) == op_types(tiny_graph)
@@ -513,7 +546,7 @@ def test_smoothing_folds_into_a_real_model(tiny_graph: ir.Model) -> None:
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-4)
     weights = [_initializer(model, f"{name}.weight") for name in folds]
     assert not any(
-        np.array_equal(p.weight, w) for p, w in zip(folds.values(), weights, strict=True)
+        np.array_equal(g.weight, w) for g, w in zip(folds.values(), weights, strict=True)
     )
 
 
@@ -542,12 +575,18 @@ def test_smoothing_of_other_projections_does_not_fold() -> None:
             id="work in between",
         ),
         pytest.param(
-            lambda: _attention(split="k, v, e = Split<axis = -1>(g, widths) q = Neg(v)"),
-            id="queries are values",
+            lambda: _attention(
+                values="v = Gather(a, r) e = Neg(v)", more="z = Add(e, v)", outputs="y, z"
+            ),
+            id="values used otherwise twice",
         ),
         pytest.param(
-            lambda: _attention(split="q, k, e = Split<axis = -1>(g, widths) v = Tanh(e)"),
+            lambda: _attention(values="e = Gather(a, r) v = Tanh(e)"),
             id="values computed",
+        ),
+        pytest.param(
+            lambda: _attention(more="z = MatMul(n, P)", outputs="y, z", P=normal(_HIDDEN, 3)),
+            id="input projected twice",
         ),
         pytest.param(lambda: _attention(bias="d = Neg(b) a = Add(p, d)"), id="bias computed"),
         pytest.param(lambda: _attention(bias="a = Identity(p)"), id="no bias"),
@@ -557,12 +596,9 @@ def test_smoothing_of_other_projections_does_not_fold() -> None:
         pytest.param(
             lambda: _attention(more="z = MatMul(x, W)", outputs="y, z"), id="values' weight shared"
         ),
-        pytest.param(
-            lambda: _attention(more="z = Neg(b)", outputs="y, z"), id="values' bias shared"
-        ),
     ],
 )
 def test_smoothing_that_is_not_exact_does_not_fold(model: Callable[[], ir.Model]) -> None:
     built = model()
-    assert all(find_values(p) is None for p in find_projections(built.graph))
+    assert all(find_values(group) is None for group in find_groups(built.graph))
     assert_unchanged(FoldSmoothingPass({"O": _SMOOTH}), built, _TEXTS)

@@ -171,9 +171,9 @@ def _rows_by_weight(graph: ir.Model) -> dict[str, list[int | str | None]]:
 
 def test_last_layer_is_computed_for_first_tokens_only(packed: ir.Model) -> None:
     assert _rows_by_weight(packed) == {
-        "attention.self.query+key+value.weight": ["tokens"],
-        "attention.self.query.weight": ["texts"],
-        "attention.self.key+value.weight": ["tokens"],
+        "attention.self.query.weight": ["tokens", "texts"],
+        "attention.self.key.weight": ["tokens", "tokens"],
+        "attention.self.value.weight": ["tokens", "tokens"],
         "attention.output.dense.weight": ["tokens", "texts"],
         "intermediate.dense.weight": ["tokens", "texts"],
         "output.dense.weight": ["tokens", "texts"],

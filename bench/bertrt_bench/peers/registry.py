@@ -25,7 +25,9 @@ class Peer:
 
 PEERS = {
     "bertrt": Peer("bertrt int8", "bertrt_bench.peers.bertrt_int8"),
-    "bertrt_per_token": Peer("bertrt int8, FFN2 per token", "bertrt_bench.peers.bertrt_per_token"),
+    "bertrt_trained_forms": Peer(
+        "bertrt int8, a trained model's forms", "bertrt_bench.peers.bertrt_trained_forms"
+    ),
     "pytorch_fp32": Peer("PyTorch fp32", "bertrt_bench.peers.pytorch_fp32"),
     "ort_dynamic_int8": Peer("onnxruntime quantize_dynamic", "bertrt_bench.peers.ort_dynamic_int8"),
     "optimum_int8": Peer("Optimum int8", "bertrt_bench.peers.optimum_int8", "optimum"),

@@ -7,7 +7,6 @@ from bertrt_export.passes.drop_row_axis import DropRowAxisPass
 from bertrt_export.passes.first_token_pushdown import FirstTokenPushdownPass
 from bertrt_export.passes.fold_embeddings import FoldEmbeddingsPass
 from bertrt_export.passes.heads_last_attention import HeadsLastAttentionPass
-from bertrt_export.passes.merge_projections import MergeProjectionsPass
 from bertrt_export.passes.packed_inputs import PackedInputsPass
 from bertrt_export.passes.varlen_attention import VarlenAttentionPass
 
@@ -16,7 +15,6 @@ __all__ = [
     "FirstTokenPushdownPass",
     "FoldEmbeddingsPass",
     "HeadsLastAttentionPass",
-    "MergeProjectionsPass",
     "PackedInputsPass",
     "VarlenAttentionPass",
     "packed_pipeline",
@@ -34,7 +32,6 @@ def packed_pipeline() -> ir.passes.Sequential:
         VarlenAttentionPass(),
         DropRowAxisPass(),
         common.RemoveUnusedNodesPass(),
-        MergeProjectionsPass(),
         FoldEmbeddingsPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),

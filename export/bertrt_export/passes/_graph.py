@@ -60,7 +60,7 @@ def has_one_use(value: ir.Value) -> bool:
 def joined_name(names: Sequence[str], suffix: str) -> str:
     """`layer.0.self.query+key.weight` from `layer.0.self.query.weight` and `..key.weight`."""
     stems = [name.removesuffix(".weight").rpartition(".") for name in names]
-    return f"{stems[0][0]}.{'+'.join(last for _, _, last in stems)}{suffix}"
+    return "".join([*stems[0][:2], "+".join(last for _, _, last in stems), suffix])
 
 
 class Rewriter:

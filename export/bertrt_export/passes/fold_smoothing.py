@@ -1,13 +1,12 @@
 """Smoothing of the attention's output without an operator of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import attribute, constant, constant_ints, has_one_use, producer
-from bertrt_export.quantization.projections import Projection, bias_of, find_projections
+from bertrt_export.passes._graph import Rewriter, attribute, constant, has_one_use, producer
+from bertrt_export.quantization.projections import ProjectionGroup, bias_of, find_groups
 
 __all__ = ["FoldSmoothingPass", "find_values"]
 
@@ -20,16 +19,16 @@ class FoldSmoothingPass(ir.passes.InPlacePass):
 
     Attention mixes rows and leaves columns alone: attention(q, k, v / s) = attention(q, k, v) / s.
     Fires for a projection of an attention's output that `smoothing` (float32 [inputs], by name)
-    has, where the values are columns of another projection: those columns of its weight and bias
-    are divided by s, and the rows of the projection's own weight multiplied. Exact in float.
+    has, where the values are another projection: the columns of its weight and bias are divided by
+    s, and the rows of the projection's own weight multiplied. Exact in float.
 
     Must not fire:
 
-    1. where the values or the attention's output are used otherwise as well;
+    1. where the values or the attention's output are used otherwise as well, or projected twice;
     2. where the values have fewer heads than the queries;
     3. where anything but a choice of rows stands between the attention and the projection, or
        between the values and theirs;
-    4. where one of the weights or the bias has other uses.
+    4. where one of the weights has other uses. A bias may have: untrained models share their zeros.
 
     Source: SmoothQuant, arXiv 2211.10438, which folds into the same place.
     """
@@ -39,56 +38,44 @@ class FoldSmoothingPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
-        for projection in find_projections(model.graph):
-            values, smoothing = find_values(projection), self._smoothing.get(projection.name)
+        for group in find_groups(model.graph):
+            values, smoothing = find_values(group), self._smoothing.get(group.name)
             if values is not None and smoothing is not None:
-                for value in values.constants:
-                    array = _array(value)
-                    array[..., values.columns] /= smoothing
-                    _set(value, array)
-                weight = projection.matmul.inputs[1]
-                _set(weight, _array(weight) * smoothing[:, None])
+                weight, add = values
+                _scale(weight, 1 / smoothing)
+                _divide_bias(add, smoothing)
+                _scale(group.projections[0].matmul.inputs[1], smoothing[:, None])
                 modified = True
         return ir.passes.PassResult(model, modified=modified)
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Columns of a projection that are an attention's values: of its weight, and its bias."""
+def find_values(group: ProjectionGroup) -> tuple[ir.Value, ir.Node] | None:
+    """What makes the values of the attention whose output is projected: a weight, a bias's Add.
 
-    constants: tuple[ir.Value, ...]
-    columns: slice
-
-
-def find_values(projection: Projection) -> Values | None:
-    """What makes the values of the attention whose output is projected; None if nothing folds."""
+    None where nothing folds.
+    """
+    projection, *others = group.projections
     width = len(projection.weight)
     value: ir.Value | None = projection.input
-    while value is not None and has_one_use(value):
+    while not others and value is not None and has_one_use(value):
         node = value.producer()
         if node is None or value.shape is None or value.shape[-1] != width:
             return None
         if node.op_type == "Attention" and node.domain == "":
             own = projection.matmul.inputs[1]
             alone = own is not None and has_one_use(own)
-            return _columns(node, width) if alone and len(node.outputs) == 1 else None
+            return _projected_values(node) if alone and len(node.outputs) == 1 else None
         if node.op_type not in _ROW_OPERATORS or attribute(node, "axis", 0) != 0:
             return None
         value = node.inputs[0]
     return None
 
 
-def _columns(attention: ir.Node, width: int) -> Values | None:
+def _projected_values(attention: ir.Node) -> tuple[ir.Value, ir.Node] | None:
     heads = attribute(attention, "q_num_heads", 0)
-    value, start = attention.inputs[2], 0
+    value = attention.inputs[2]
     if heads == 0 or heads != attribute(attention, "kv_num_heads", 0):
         return None
-    split = producer(value, "Split")
-    if value is not None and split is not None and has_one_use(value):
-        widths = constant_ints(split.inputs[1])
-        if widths is None or attribute(split, "axis", 0) != -1:
-            return None
-        start, value = sum(widths[: split.outputs.index(value)]), split.inputs[0]
     gather = producer(value, "Gather")
     if value is None or not has_one_use(value) or gather is None or attribute(gather, "axis", 0):
         return None
@@ -96,17 +83,24 @@ def _columns(attention: ir.Node, width: int) -> Values | None:
     matmul = add and (producer(add.inputs[0], "MatMul") or producer(add.inputs[1], "MatMul"))
     if add is None or matmul is None or bias_of(matmul)[0] is not add:
         return None
-    constants = [v for node in (matmul, add) for v in node.inputs if constant(v) is not None]
-    own = [v for v in (*constants, add.outputs[0]) if v is not None and has_one_use(v)]
-    return Values(tuple(own[:2]), slice(start, start + width)) if len(own) == 3 else None
+    weight = matmul.inputs[1]
+    if weight is None or constant(weight) is None:
+        return None
+    own = has_one_use(weight) and has_one_use(add.outputs[0])
+    return (weight, add) if own else None
 
 
-def _array(value: ir.Value | None) -> np.ndarray:
-    array = constant(value)
-    assert array is not None  # find_values asks for constants
-    return array.copy()
+def _scale(weight: ir.Value | None, by: np.ndarray) -> None:
+    """Multiply a weight that nothing else uses, in its place: projections are named after it."""
+    array = constant(weight)
+    assert weight is not None and array is not None  # find_values asks for a constant
+    weight.const_value = ir.tensor(array * by, name=weight.name)
 
 
-def _set(value: ir.Value | None, array: np.ndarray) -> None:
-    assert value is not None  # as above
-    value.const_value = ir.tensor(array, name=value.name)
+def _divide_bias(add: ir.Node, smoothing: np.ndarray) -> None:
+    """Give the Add a bias of its own, divided by the smoothing."""
+    for index, value in enumerate(add.inputs):
+        bias = constant(value)
+        if value is not None and bias is not None:
+            smoothed = Rewriter(add).constant(f"{value.name}.smoothed", bias / smoothing)
+            add.replace_input_with(index, smoothed)

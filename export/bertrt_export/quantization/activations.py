@@ -8,17 +8,17 @@ import onnx_ir as ir
 from bertrt.tokenizer import Encoding
 
 from bertrt_export.quantization.graph_session import GraphSession, batches
-from bertrt_export.quantization.projections import find_projections
+from bertrt_export.quantization.projections import find_groups
 
 __all__ = ["Activations", "observe"]
 
-# Rows kept of each projection's input: enough to tell the forms of a projection apart.
+# Rows kept of each input: enough to tell the forms of its projections apart.
 _SAMPLE_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """The input of one projection on all calibration tokens.
+    """The input of one group of projections on all calibration tokens.
 
     low, high: float32 [inputs], the least and greatest value of each channel.
     sample: float32 [rows, inputs], a fixed pseudo-random choice of rows.
@@ -32,23 +32,21 @@ class Activations:
 def observe(
     graph: ir.Model, encodings: Sequence[Encoding], on_progress: Callable[[int, int], None]
 ) -> dict[str, Activations]:
-    """Run the float graph over the texts; the input of each projection, by its name."""
+    """Run the float graph over the texts; the input of each group of projections, by its name."""
     observed = graph.clone()
-    inputs = {p.name: p.input for p in find_projections(observed.graph)}
-    distinct = list(dict.fromkeys(inputs.values()))  # a layer's projections may share one input
+    inputs = {group.name: group.input for group in find_groups(observed.graph)}
     original = list(observed.graph.outputs)
-    observed.graph.outputs[:] = distinct
+    observed.graph.outputs[:] = inputs.values()
     session = GraphSession(observed)
     observed.graph.outputs[:] = original
-    collectors = [_Collector() for _ in distinct]
+    collectors = {name: _Collector() for name in inputs}
     done = 0
     for positions, batch in batches(encodings):
-        for collector, rows in zip(collectors, session.run(batch), strict=True):
+        for collector, rows in zip(collectors.values(), session.run(batch), strict=True):
             collector.add(rows)
         done += len(positions)
         on_progress(done, len(encodings))
-    found = {id(value): c.result() for value, c in zip(distinct, collectors, strict=True)}
-    return {name: found[id(value)] for name, value in inputs.items()}
+    return {name: collector.result() for name, collector in collectors.items()}
 
 
 class _Collector:

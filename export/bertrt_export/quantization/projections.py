@@ -1,13 +1,14 @@
 """Find the projections of a packed graph: its products of token rows with constant matrices."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import constant, has_one_use
+from bertrt_export.passes._graph import constant, has_one_use, joined_name
 
-__all__ = ["Projection", "bias_of", "find_projections"]
+__all__ = ["Projection", "ProjectionGroup", "bias_of", "find_groups", "find_projections"]
 
 # The least value that an activation function can give (GELU by erf and by tanh).
 _LEAST = {"Gelu": -0.1701, "Relu": 0.0}
@@ -34,6 +35,43 @@ class Projection:
         value = self.matmul.inputs[0]
         assert value is not None
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionGroup:
+    """All projections of one input, which is rounded once for them: query, key and value.
+
+    name: of the only projection, or `layer.0.self.query+key+value`; unique in the graph.
+    """
+
+    name: str
+    projections: tuple[Projection, ...]
+
+    @property
+    def input(self) -> ir.Value:
+        """x, [rows, inputs]."""
+        return self.projections[0].input
+
+    @property
+    def least(self) -> float | None:
+        """What no element of x can be below, where that is known."""
+        return self.projections[0].least
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weights side by side, float32 [inputs, all outputs]."""
+        return np.concatenate([projection.weight for projection in self.projections], axis=1)
+
+
+def find_groups(graph: ir.Graph) -> list[ProjectionGroup]:
+    """The projections in the graph's order, those of one input together."""
+    members: dict[ir.Value, list[Projection]] = defaultdict(list)
+    for projection in find_projections(graph):
+        members[projection.input].append(projection)
+    return [
+        ProjectionGroup(joined_name([p.name for p in group], ""), tuple(group))
+        for group in members.values()
+    ]
 
 
 def find_projections(graph: ir.Graph) -> list[Projection]:

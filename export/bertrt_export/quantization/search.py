@@ -1,6 +1,7 @@
 """Choose the form of every unit of a graph: as fast as the limits on fidelity allow.
 
-A unit is a projection or an embedding table. Each has a ladder of forms, from the fastest to float.
+A unit is a group of projections with one input, or an embedding table. Each has a ladder of forms,
+from the fastest to float.
 """
 
 import heapq
@@ -26,14 +27,14 @@ from bertrt_export.quantization.fidelity import Fidelity, Limits
 from bertrt_export.quantization.forms import best_forms, relative_error
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.plan import FLOAT, ProjectionPlan
-from bertrt_export.quantization.projections import find_projections
+from bertrt_export.quantization.projections import find_groups
 
 __all__ = ["Choice", "Ladder", "Search", "Step", "ladders", "quantized", "search"]
 
 # Called with what is being done, how many steps of it are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
-# A projection starts with a scale for each token where one fixed scale has this times its error.
+# Projections start with a scale for each token where one fixed scale has this times its error.
 _STATIC_WITHIN = 1.5
 
 # An embedding table starts as int8 where its relative error is at most this, else as fp16.
@@ -105,14 +106,14 @@ def ladders(
         if steps[0].error > _INT8_TABLE_WITHIN:
             steps = steps[1:]
         result[name] = Ladder(steps, table.size)
-    projections = find_projections(graph.graph)
-    for number, projection in enumerate(projections):
-        on_progress("setting scales", number, len(projections))
-        static, per_token = best_forms(projection, observed[projection.name])
+    groups = find_groups(graph.graph)
+    for number, group in enumerate(groups):
+        on_progress("setting scales", number, len(groups))
+        static, per_token = best_forms(group, observed[group.name])
         steps = (Step(per_token.plan, per_token.error), Step(FLOAT, 0.0))
         if static.error <= _STATIC_WITHIN * per_token.error:
             steps = (Step(static.plan, static.error), *steps)
-        result[projection.name] = Ladder(steps, projection.weight.size)
+        result[group.name] = Ladder(steps, group.weight.size)
     return result
 
 
@@ -133,11 +134,11 @@ def quantized(graph: ir.Model, choice: Choice) -> ir.Model:
             tables[name] = step.form
     copy = graph.clone()
     smoothing: dict[str, np.ndarray] = {}
-    for projection in find_projections(copy.graph):
-        plan = plans.get(projection.name, FLOAT)
-        if plan.smoothing is not None and find_values(projection) is not None:
-            smoothing[projection.name] = plan.smoothing
-            plans[projection.name] = replace(plan, smoothing=None)
+    for group in find_groups(copy.graph):
+        plan = plans.get(group.name, FLOAT)
+        if plan.smoothing is not None and find_values(group) is not None:
+            smoothing[group.name] = plan.smoothing
+            plans[group.name] = replace(plan, smoothing=None)
     FoldSmoothingPass(smoothing)(copy)
     QuantizeProjectionsPass(plans)(copy)
     QuantizeEmbeddingsPass(tables)(copy)
