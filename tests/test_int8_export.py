@@ -79,6 +79,7 @@ def test_folder_holds_both_graphs_and_the_report(
     assert _names(tiny_int8_artifact) == {
         *_names(tiny_artifact),
         "model_int8.onnx",
+        "model_int8.onnx.data",
         "report.png",
     }
     manifest = _manifest(tiny_int8_artifact)
@@ -89,8 +90,8 @@ def test_folder_holds_both_graphs_and_the_report(
         "report.md",
         "report.png",
     }
-    sizes = {name: manifest["files"][name]["size"] for name in manifest["graphs"].values()}
-    assert sizes["model_int8.onnx"] < 0.3 * sizes["model.onnx"]
+    fp32, int8 = (f"{manifest['graphs'][name]}.data" for name in ("fp32", "int8"))
+    assert manifest["files"][int8]["size"] < 0.3 * manifest["files"][fp32]["size"]
 
 
 def test_float_graph_is_the_one_of_a_float_export(
@@ -261,7 +262,8 @@ def test_auto_keeps_the_faster_one(
     assert result.precisions == (kept,) and result.refused is None
     assert result.timings is not None and set(result.timings) == {"fp32", "int8"}
     graphs = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
-    assert {name for name in _names(result.path) if ".onnx" in name} == {graphs[kept]}
+    files = {graphs[kept], f"{graphs[kept]}.data"}
+    assert {name for name in _names(result.path) if ".onnx" in name} == files
     manifest = _manifest(result.path)
     assert manifest["graphs"] == {kept: graphs[kept]}
     for precision, timing in result.timings.items():

@@ -98,7 +98,7 @@ def export_model(
     limits: Limits = _DEFAULT_LIMITS,
     revision: str | None = None,
     allow_pickle: bool = False,
-    external_data: bool = False,
+    external_data: bool = True,
     overwrite: bool = False,
     on_progress: Progress = lambda what, done, total: None,
 ) -> ExportResult:
