@@ -54,10 +54,10 @@ def find_values(group: ProjectionGroup) -> tuple[ir.Value, ir.Node] | None:
 
     None where nothing folds.
     """
-    projection, *others = group.projections
+    projection = group.projections[0]  # a second one would be another use of its input
     width = len(projection.weight)
     value: ir.Value | None = projection.input
-    while not others and value is not None and has_one_use(value):
+    while value is not None and has_one_use(value):
         node = value.producer()
         if node is None or value.shape is None or value.shape[-1] != width:
             return None
