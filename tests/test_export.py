@@ -136,9 +136,13 @@ def test_exporting_again_gives_the_same_bytes(
 
 
 def test_external_data(tiny_checkpoint: Path, tiny_artifact: Path, tmp_path: Path) -> None:
-    export_model(str(tiny_checkpoint), tmp_path / "out", external_data=True)
-    files = _manifest(tmp_path / "out")["files"]
+    """The weights stand beside the graph, or within it where that is asked for."""
+    files = _manifest(tiny_artifact)["files"]
     assert files["model.onnx.data"]["size"] > 1_000_000 > files["model.onnx"]["size"]
+    export_model(str(tiny_checkpoint), tmp_path / "out", external_data=False)
+    files = _manifest(tmp_path / "out")["files"]
+    assert "model.onnx.data" not in files and files["model.onnx"]["size"] > 1_000_000
+    assert not (tmp_path / "out" / "model.onnx.data").exists()
     texts = ["a gorgeous film", "dull"]
     np.testing.assert_array_equal(
         Classifier(tmp_path / "out", "cpu").logits(texts),

@@ -214,7 +214,7 @@ def test_answers_do_not_depend_on_the_batch(
 
 
 def test_int8_alone_without_labels(export: Export) -> None:
-    result = export(precision="int8", external_data=True)
+    result = export(precision="int8")
     assert result.precisions == ("int8",) and result.int8 is not None
     names = _names(result.path)
     assert {"model_int8.onnx", "model_int8.onnx.data"} <= names

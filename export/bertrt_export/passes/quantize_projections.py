@@ -79,7 +79,10 @@ def _rewrite(group: ProjectionGroup, plan: ProjectionPlan) -> None:
     if plan.smoothing is not None:
         inverse = (1 / plan.smoothing).astype(np.float32)
         x = rewriter.op("Mul", [x, rewriter.constant(f"{group.name}.smoothing", inverse)])
-    rounded = (_static if plan.mode == "static" else _per_token)(rewriter, group.name, x, plan)
+    if plan.mode == "static":
+        rounded = _static(rewriter, group.name, x, plan)
+    else:
+        rounded = _per_token(rewriter, x, plan.low)
     for projection in group.projections:
         _multiply(projection, rounded, plan.smoothing)
 
@@ -91,24 +94,22 @@ def _static(rewriter: Rewriter, name: str, x: ir.Value, plan: ProjectionPlan) ->
     return _Rounded(rewriter.op("QuantizeLinear", [x, step, zero_point]), step, zero_point)
 
 
-def _per_token(rewriter: Rewriter, name: str, x: ir.Value, plan: ProjectionPlan) -> _Rounded:
+def _per_token(rewriter: Rewriter, x: ir.Value, low: float | None) -> _Rounded:
     last = rewriter.ints([-1])
-    zero_points: list[ir.Value] = []
-    if plan.low is None:
-        positive = rewriter.op("Abs", [x])
-        step = _shared(rewriter, np.array(1 / 127, dtype=np.float32))
+    if low is None:
+        positive, steps = rewriter.op("Abs", [x]), 127
         zero_point = _shared(rewriter, np.array(128, dtype=np.uint8))
     else:
-        x = rewriter.op("Sub", [x, _shared(rewriter, np.array(plan.low, dtype=np.float32))])
-        positive, zero_point = x, None
-        step = _shared(rewriter, np.array(1 / 255, dtype=np.float32))
+        x = rewriter.op("Sub", [x, _shared(rewriter, np.array(low, dtype=np.float32))])
+        positive, steps, zero_point = x, 255, None
+    step = _shared(rewriter, np.array(1 / steps, dtype=np.float32))
     largest = rewriter.op("ReduceMax", [positive, last], {"keepdims": 0})
+    inputs = [x, rewriter.op("Mul", [largest, step])]
     if zero_point is not None:
-        zero_points = [rewriter.op("Expand", [zero_point, rewriter.op("Shape", [largest])])]
-    row_steps = rewriter.op("Mul", [largest, step])
-    rounded = rewriter.op("QuantizeLinear", [x, row_steps, *zero_points], {"axis": 0})
+        inputs.append(rewriter.op("Expand", [zero_point, rewriter.op("Shape", [largest])]))
+    rounded = rewriter.op("QuantizeLinear", inputs, {"axis": 0})
     row_scale = rewriter.op("Unsqueeze", [largest, last])
-    return _Rounded(rounded, step, zero_point, row_scale, plan.low or 0.0)
+    return _Rounded(rounded, step, zero_point, row_scale, low or 0.0)
 
 
 def _multiply(projection: Projection, x: _Rounded, smoothing: np.ndarray | None) -> None:
