@@ -347,7 +347,10 @@ def test_command_passes_its_options_on(
     assert given["precision"] == "auto"
     assert given["calibration"] == CalibrationFile(calibration_file, "1", "3", "2")
     assert given["limits"] == Limits(0.8, 0.25)
+    assert main(["model", "out", "--no-external-data"]) == 0
+    assert given["external_data"] is False
     assert main(["model", "out"]) == 0
+    assert given["external_data"] is True
     assert (given["precision"], given["calibration"]) == ("fp32", CalibrationFile())
     assert given["limits"] == Limits()
 
