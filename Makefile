@@ -8,7 +8,7 @@ SERVE  := .venv-serve
 PIP    := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-envs bench-int8 bench-fidelity clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-fidelity clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,14 +24,14 @@ lint: $(VENV)/ready  ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/ready  ## throughput against PyTorch on BERT-base, interleaved (about 15 minutes)
-	$(BIN)/python -m bertrt_bench.throughput
+bench: $(VENV)/ready bench-envs  ## BERT-base beside PyTorch and every peer (about 50 minutes)
+	$(BIN)/bertrt bench
 
-bench-envs: $(VENV)/ready  ## the environments of the int8 peers: Optimum, OpenVINO, CTranslate2
-	$(BIN)/python -m bertrt_bench.peers.environments
+bench-quick: $(VENV)/ready  ## the example model beside PyTorch and onnxruntime (3 minutes)
+	$(BIN)/bertrt bench --quick
 
-bench-int8: $(VENV)/ready $(SERVE)/ready  ## int8 against every peer on BERT-base (about 40 minutes)
-	$(BIN)/python -m bertrt_bench.int8 --serving-python $(SERVE)/bin/python
+bench-envs: $(VENV)/ready  ## the environments of Optimum, OpenVINO, CTranslate2, sentence-transformers
+	$(BIN)/bertrt bench --create-environments
 
 bench-fidelity: $(VENV)/ready  ## int8's answers on a fine-tuned MiniLM, outliers included (about 20 minutes)
 	$(BIN)/python -m bertrt_bench.fidelity

@@ -2,31 +2,39 @@
 
 import ast
 import io
+import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from bertrt import Classifier
-from bertrt_bench.peers import bertrt_int8, environments, pytorch_fp32
-from bertrt_bench.peers.padded import (
-    BATCH_SIZE,
-    MAX_TOKENS,
-    in_batches,
-    load_tokenizer,
-    padded,
-    padded_model,
+from bertrt_bench.installed import installed_mb
+from bertrt_bench.peers import (
+    bertrt_fp32,
+    environments,
+    floor_fp32,
+    floor_int8,
+    pipeline_fp32,
+    pytorch_bf16,
+    pytorch_compile,
+    pytorch_fp32,
+    pytorch_int8,
 )
-from bertrt_bench.peers.registry import MAIN, PEERS
-from bertrt_bench.peers.remote import PeerError, RemotePeer, environment_python, skip_reason
+from bertrt_bench.peers.environments import MAIN, environment_python
+from bertrt_bench.peers.model import PeerModule
+from bertrt_bench.peers.padded import PaddedModel, load_tokenizer, max_tokens, padded
+from bertrt_bench.peers.registry import PEERS, QUICK, skip_reason
+from bertrt_bench.peers.remote import PeerError, RemotePeer
 from bertrt_bench.peers.wire import decode_array, encode_array, receive, send
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 # The wire
 
@@ -78,44 +86,42 @@ def test_messages_are_lines_and_the_end_is_none() -> None:
 _FAKE_PEER = """
 import os
 import sys
-from pathlib import Path
+import time
 
 import numpy as np
-from bertrt_bench.peers.model import Model
 
 print("imported", flush=True)
+calls = 0
 
 
 def prepare(checkpoint, folder, calibration):
     print("prepared")
     os.write(1, b"as a C library would\\n")
-    (folder / "seen").write_text(f"{checkpoint.name} {calibration.name}")
+    (folder / "seen").write_text(f"{checkpoint.name} {calibration}")
 
 
 def load(folder, checkpoint, threads):
-    calls = 0
+    return threads
 
-    def classify(texts, by_length):
-        if texts == ["raise"]:
-            raise ValueError("no such text")
-        if texts == ["raise deep"]:
-            deep(40)
-        if texts == ["die"]:
-            print("dying", file=sys.stderr, flush=True)
-            os._exit(7)
-        if texts == ["print"]:
-            print('{"logits": "not an answer"}', flush=True)
-            os.write(1, b"{}\\n")
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        told = [int(os.environ[name]) for name in variables]
-        return np.array([[len(text), by_length, threads, *told] for text in texts], np.float32)
 
-    def session(input_ids):
-        nonlocal calls
-        calls += 1
-        return np.stack([input_ids.sum(axis=1), np.full(len(input_ids), calls)], axis=1)
-
-    return Model(classify, session)
+def run(threads, texts):
+    global calls
+    calls += 1
+    if texts == ["raise"]:
+        raise ValueError("no such text")
+    if texts == ["raise deep"]:
+        deep(40)
+    if texts == ["die"]:
+        print("dying", file=sys.stderr, flush=True)
+        os._exit(7)
+    if texts == ["sleep"]:
+        time.sleep(600)
+    if texts == ["print"]:
+        print('{"logits": "not an answer"}', flush=True)
+        os.write(1, b"{}\\n")
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    told = [int(os.environ[name]) for name in variables]
+    return np.array([[len(text), len(texts), calls, threads, *told] for text in texts], np.float32)
 
 
 def deep(levels):
@@ -125,6 +131,7 @@ def deep(levels):
 """
 
 _THREADS = 3
+_TIMEOUT = 5.0
 
 
 @pytest.fixture
@@ -135,7 +142,7 @@ def start(tmp_path: Path) -> Callable[[str], RemotePeer]:
         modules = tmp_path / "modules"
         modules.mkdir()
         (modules / "fake_peer.py").write_text(source, encoding="utf-8")
-        return RemotePeer(Path(sys.executable), "fake_peer", _THREADS, [modules])
+        return RemotePeer(Path(sys.executable), "fake_peer", _THREADS, _TIMEOUT, [modules])
 
     return start_with
 
@@ -147,7 +154,7 @@ def _load(peer: RemotePeer) -> dict[str, str]:
 def _failure(peer: RemotePeer, texts: list[str]) -> str:
     """What is said of a peer that fails on these texts."""
     with pytest.raises(PeerError) as raised:
-        peer.classify(texts)
+        peer.classify(texts, 1)
     return str(raised.value)
 
 
@@ -155,41 +162,52 @@ def test_a_peer_answers_from_its_process(
     start: Callable[[str], RemotePeer], tmp_path: Path
 ) -> None:
     with start(_FAKE_PEER) as peer:
-        peer.prepare(tmp_path / "a checkpoint", tmp_path, tmp_path / "some texts")
-        assert (tmp_path / "seen").read_text() == "a checkpoint some texts"
+        peer.prepare(tmp_path / "a checkpoint", tmp_path, ["café", "b"])
+        assert (tmp_path / "seen").read_text() == "a checkpoint ['café', 'b']"
         versions = _load(peer)
         assert versions["numpy"] == np.__version__
-        assert set(versions) <= {*"onnxruntime openvino nncf ctranslate2 optimum".split()} | {
-            *"optimum-onnx torch transformers tokenizers numpy".split()
-        }
-        for by_length in (False, True):
-            seconds, logits = peer.classify(["a", "café 好"], by_length=by_length)
-            assert 0 < seconds < 60
-            assert logits.dtype == np.float32
-            expected = [[length, by_length, *[_THREADS] * 4] for length in (1, 6)]
-            assert logits.tolist() == expected
-        memory = peer.rss()
+        assert {"torch", "transformers", "onnxruntime", "tokenizers"} < set(versions)
+        seconds, logits = peer.classify(["a", "café 好", "bb"], 2)
+        assert 0 < seconds < 60
+        assert logits.dtype == np.float32
+        # the length of the text, texts in its call, the call, threads
+        expected = [[1, 2, 1], [6, 2, 1], [2, 1, 2]]
+        assert logits.tolist() == [[*row, *[_THREADS] * 4] for row in expected]
+        memory = peer.memory()
         assert 1 < memory["rss_mb"] <= memory["peak_mb"] < 4000
-    assert peer._process.returncode == 0
+        assert peer.installed_mb(["tokenizers"]) == pytest.approx(installed_mb("tokenizers"))
+        assert peer.alive
+    assert peer._process.returncode == 0 and not peer.alive
     peer.quit()  # a second time does no harm
 
 
-def test_a_session_is_timed_after_a_warm_up(start: Callable[[str], RemotePeer]) -> None:
-    ids = np.array([[2**40, 1], [2, 3], [4, 5]], dtype=np.int64)
+def test_lists_are_classified_again_for_as_long_as_asked(
+    start: Callable[[str], RemotePeer],
+) -> None:
     with start(_FAKE_PEER) as peer:
         _load(peer)
-        seconds, logits = peer.session(ids, 5)
+        seconds, logits = peer.classify(["a", "b"], 1, least_seconds=0.2)
+        passes = logits[-1, 2] / 2
+        assert passes > 10
+        assert 0.2 / (passes + 1) < seconds < 0.4 / (passes - 1), "of one pass"
+
+
+def test_one_text_is_timed_after_a_warm_up(start: Callable[[str], RemotePeer]) -> None:
+    with start(_FAKE_PEER) as peer:
+        _load(peer)
+        seconds, logits = peer.repeat("ab", 60.0, least=3, most=5)
         assert len(seconds) == 5 and min(seconds) > 0
-        assert logits[:, 0].tolist() == ids.sum(axis=1).tolist()
-        _, logits = peer.session(ids, 1)
-        assert logits[0, 1] == 3 + 5 + 3, "three runs of warm-up before those that are timed"
+        assert logits.tolist() == [[2, 1, 2, *[_THREADS] * 4]]
+        _, logits = peer.classify(["a"], 1)
+        assert logits[0, 2] == 2 + 5 + 1, "two runs of warm-up before those that are timed"
+        assert len(peer.repeat("ab", 0.0, least=3, most=5)[0]) == 3
 
 
 def test_what_a_peer_prints_is_no_answer(start: Callable[[str], RemotePeer]) -> None:
     with start(_FAKE_PEER) as peer:
         _load(peer)
-        _, logits = peer.classify(["print"])
-        assert logits.tolist() == [[5, 0, *[_THREADS] * 4]]
+        _, logits = peer.classify(["print"], 1)
+        assert logits.tolist() == [[5, 1, 1, *[_THREADS] * 4]]
 
 
 def test_a_peer_that_raises_is_an_error_with_its_last_lines_and_goes_on(
@@ -204,7 +222,7 @@ def test_a_peer_that_raises_is_an_error_with_its_last_lines_and_goes_on(
         message = _failure(peer, ["raise deep"])
         assert message.endswith("\nRuntimeError: at the bottom"), "not the error before"
         assert len(message.splitlines()) == 1 + 15
-        assert peer.classify(["good"])[1].shape == (1, 6)
+        assert peer.classify(["good"], 1)[1].shape == (1, 7)
 
 
 def test_a_peer_that_is_not_loaded_says_so(start: Callable[[str], RemotePeer]) -> None:
@@ -221,6 +239,19 @@ def test_a_peer_that_dies_is_an_error_with_its_exit_status(
         assert message.startswith("fake_peer died during `classify` (exit status 7):\n")
         assert message.endswith("\ndying")
         assert "exit status 7" in _failure(peer, ["good"]), "and stays dead"
+
+
+def test_a_peer_that_hangs_is_ended(
+    start: Callable[[str], RemotePeer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start(_FAKE_PEER) as peer:
+        _load(peer)
+        monkeypatch.setattr(peer, "_timeout", 0.3)
+        message = _failure(peer, ["sleep"])
+        assert message.startswith(
+            "fake_peer gave no answer to `classify` within 0.3 s and was ended:"
+        )
+        assert not peer.alive
 
 
 @pytest.mark.parametrize(
@@ -272,7 +303,15 @@ def _words(*counts: int) -> list[str]:
 def test_a_peers_tokenizer_cuts_and_does_not_pad(tokenizer: Tokenizer) -> None:
     lengths = [len(e.ids) for e in tokenizer.encode_batch_fast(_words(3, 512, 900))]
     assert lengths == [3, 512, 512]
-    assert MAX_TOKENS == 512
+
+
+@pytest.mark.parametrize(("positions", "limit"), [(514, 512), (128, 128), (None, 512)])
+def test_texts_are_cut_to_what_the_model_takes(
+    tmp_path: Path, positions: int | None, limit: int
+) -> None:
+    config = {} if positions is None else {"max_position_embeddings": positions}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert max_tokens(tmp_path) == limit
 
 
 @pytest.mark.parametrize("of", [list, np.array], ids=["lists", "arrays"])
@@ -289,75 +328,85 @@ def test_padded_inputs_are_rectangles_of_zeros_after_the_texts(
     assert {array.dtype for array in inputs.values()} == {np.dtype(np.int64)}
 
 
-@pytest.mark.parametrize("by_length", [False, True])
-@pytest.mark.parametrize("count", [1, 32, 33, 70])
-def test_batches_and_the_order_of_their_answers(
-    tokenizer: Tokenizer, count: int, by_length: bool
-) -> None:
-    lengths = [3 + 7 * number % 11 for number in range(count)]
-    seen: list[list[int]] = []
-
-    def run(encodings: Sequence[Encoding]) -> np.ndarray:
-        seen.append([len(encoding.ids) for encoding in encodings])
-        return np.array([[length, -length] for length in seen[-1]], dtype=np.float32)
-
-    logits = in_batches(tokenizer, run)(_words(*lengths), by_length)
-    assert logits.tolist() == [[length, -length] for length in lengths]
-    assert logits.dtype == np.float32
-    order = sorted(lengths, reverse=True) if by_length else lengths
-    assert seen == [order[start : start + 32] for start in range(0, count, 32)]
-    assert BATCH_SIZE == 32
-
-
-def test_a_padded_model_gets_full_rows_in_a_session(encoder_folder: Path) -> None:
+def test_a_padded_model_tokenizes_and_pads_a_call(encoder_folder: Path) -> None:
     seen: list[dict[str, np.ndarray]] = []
 
-    def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    def engine(inputs: dict[str, np.ndarray]) -> np.ndarray:
         seen.append(inputs)
         return np.zeros((len(inputs["input_ids"]), 2), dtype=np.float32)
 
-    model = padded_model(run, encoder_folder)
-    ids = np.array([[101, 0, 102], [101, 7, 102]], dtype=np.int64)
-    assert model.session(ids).shape == (2, 2)
-    assert model.classify(_words(3, 5), False).shape == (2, 2)
-    full, ragged = seen
-    assert ragged["input_ids"].tolist() == [[101, 2204, 102, 0, 0], [101, 2204, 2204, 2204, 102]]
-    assert full["input_ids"] is ids
-    assert full["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 1]]
-    assert full["token_type_ids"].tolist() == [[0, 0, 0], [0, 0, 0]]
-    assert ragged["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    model = PaddedModel.of(engine, encoder_folder)
+    assert model.classify(_words(3, 5)).shape == (2, 2)
+    assert seen[0]["input_ids"].tolist() == [[101, 2204, 102, 0, 0], [101, 2204, 2204, 2204, 102]]
+    assert seen[0]["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
 
 
 # The peers of this environment
 
 
-def test_pytorch_answers_in_order(
-    tiny_checkpoint: Path, tmp_path: Path, sst2_dev: list[tuple[str, int]]
+@pytest.fixture(scope="module")
+def texts(sst2_dev: list[tuple[str, int]]) -> list[str]:
+    return [text for text, _ in sst2_dev[:40]]
+
+
+@pytest.fixture(scope="module")
+def right(tiny_checkpoint: Path, texts: list[str]) -> np.ndarray:
+    """PyTorch's logits, float32 [40, 3], one text at a time."""
+    model = pytorch_fp32.load(tiny_checkpoint, tiny_checkpoint, torch.get_num_threads())
+    return np.concatenate([pytorch_fp32.run(model, [text]) for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("module", "tolerance"),
+    [
+        (pytorch_fp32, 1e-4),
+        (pytorch_bf16, 0.1),
+        pytest.param(pytorch_compile, 0.1, marks=pytest.mark.slow),
+        (pytorch_int8, 0.4),
+        (pipeline_fp32, 1e-4),
+    ],
+    ids=lambda value: getattr(value, "__name__", "").rpartition(".")[2],
+)
+def test_pytorch_answers_in_order_however_it_runs(
+    module: PeerModule,
+    tolerance: float,
+    tiny_checkpoint: Path,
+    texts: list[str],
+    right: np.ndarray,
 ) -> None:
-    texts = [text for text, _ in sst2_dev[:40]]
-    model = pytorch_fp32.load(tmp_path, tiny_checkpoint, torch.get_num_threads())
-    logits = model.classify(texts, False)
+    model = module.load(tiny_checkpoint, tiny_checkpoint, torch.get_num_threads())
+    logits = module.run(model, texts)
     assert logits.shape == (40, 3) and logits.dtype == np.float32
-    np.testing.assert_allclose(model.classify(texts, True), logits, atol=1e-4)
-    ids = load_tokenizer(tiny_checkpoint).encode(texts[5]).ids
-    np.testing.assert_allclose(model.session(np.array([ids])), logits[5:6], atol=1e-4)
+    np.testing.assert_allclose(logits, right, atol=tolerance)
+    assert np.abs(right).max() > 4 * tolerance
 
 
 def test_bertrt_answers_as_its_classifier(
-    tiny_checkpoint: Path,
-    tiny_int8_artifact: Path,
-    tmp_path: Path,
-    sst2_dev: list[tuple[str, int]],
+    tiny_checkpoint: Path, tiny_int8_artifact: Path, tmp_path: Path, texts: list[str]
 ) -> None:
-    texts = [text for text, _ in sst2_dev[:40]]
     (tmp_path / "artifact").symlink_to(tiny_int8_artifact)
-    model = bertrt_int8.load(tmp_path, tiny_checkpoint, 1)
+    model = bertrt_fp32.load(tmp_path, tiny_checkpoint, 1)
     expected = Classifier(tiny_int8_artifact, "cpu").logits(texts)
-    np.testing.assert_allclose(model.classify(texts, False), expected, atol=1e-4)
-    encodings = load_tokenizer(tiny_checkpoint).encode_batch_fast(texts)
-    rows = [row for row, e in enumerate(encodings) if len(e.ids) == len(encodings[0].ids)]
-    answers = model.session(np.array([encodings[row].ids for row in rows]))
-    np.testing.assert_allclose(answers, expected[rows], atol=1e-4)
+    np.testing.assert_allclose(bertrt_fp32.run(model, texts), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("module", [floor_int8, floor_fp32])
+def test_a_floor_multiplies_and_answers_nothing(
+    module: PeerModule, tiny_checkpoint: Path, tmp_path: Path, texts: list[str]
+) -> None:
+    module.prepare(tiny_checkpoint, tmp_path, [])
+    model = module.load(tmp_path, tiny_checkpoint, 2)
+    assert module.run(model, texts).tolist() == [[0.0]] * 40
+    (batches,) = model.known.values()
+    lengths = [len(e.ids) for e in load_tokenizer(tiny_checkpoint).encode_batch_fast(texts)]
+    assert sum(len(batch["hidden"]) for batch in batches) == sum(lengths)
+    assert sum(len(batch["first_inner"]) for batch in batches) == len(texts)
+    nodes = onnx.load(tmp_path / "products.onnx").graph.node
+    products = [node for node in nodes if node.op_type.startswith("MatMul")]
+    assert len(products) == 4 + 6, "of a layer, and of the last one with the pooler"
+    assert {node.op_type for node in products} == {
+        "MatMulInteger" if module is floor_int8 else "MatMul"
+    }
 
 
 # The registry
@@ -379,28 +428,43 @@ def _functions(module: str) -> set[str]:
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_has_a_module_and_an_environment(name: str) -> None:
     peer = PEERS[name]
-    assert {"prepare", "load"} <= _functions(peer.module)
-    known = {MAIN, *(file.stem for file in environments.REQUIREMENTS.glob("*.txt"))}
-    assert peer.environment in known
+    assert {"prepare", "load", "run"} <= _functions(peer.module)
+    assert peer.environment in {MAIN, *environments.names()}
+    assert peer.prepared_as is None or peer.prepared_as in PEERS
+    assert bool(peer.packages) == (peer.kind != "floor")
 
 
 def test_peers_have_names_of_their_own() -> None:
     assert len({peer.title for peer in PEERS.values()}) == len(PEERS)
-    assert len({peer.module for peer in PEERS.values()}) == len(PEERS)
+    assert len({(peer.module, peer.prepared_as) for peer in PEERS.values()}) == len(PEERS)
+    assert set(QUICK) < set(PEERS)
+    assert {PEERS[name].environment for name in QUICK} == {MAIN}
 
 
 def test_the_benchmarks_own_environment_is_always_there(tmp_path: Path) -> None:
-    peer = replace(next(iter(PEERS.values())), environment=MAIN)
-    assert skip_reason(peer, tmp_path) is None
+    assert skip_reason(PEERS["pytorch_fp32"], tmp_path) is None
     assert environment_python(MAIN, tmp_path) == Path(sys.executable)
 
 
+def test_a_missing_package_is_a_reason_to_skip(tmp_path: Path) -> None:
+    peer = replace(PEERS["pytorch_fp32"], packages=("torch", "no-such-engine"))
+    assert skip_reason(peer, tmp_path) == "not installed: no-such-engine"
+
+
+def test_a_missing_gpu_is_a_reason_to_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    peer = PEERS["pytorch_cuda_fp16"]
+    monkeypatch.setattr("bertrt_bench.peers.registry.has_cuda", lambda: False)
+    assert skip_reason(peer, tmp_path) == "this machine has no NVIDIA GPU"
+    monkeypatch.setattr("bertrt_bench.peers.registry.has_cuda", lambda: True)
+    assert skip_reason(peer, tmp_path) is None
+
+
 def test_a_missing_environment_is_a_reason_to_skip(tmp_path: Path) -> None:
-    peer = replace(next(iter(PEERS.values())), environment="openvino")
+    peer = PEERS["openvino_int8"]
     reason = skip_reason(peer, tmp_path)
     assert reason is not None
-    command = f"python -m bertrt_bench.peers.environments openvino --root {tmp_path}"
-    assert str(tmp_path) in reason and f"`{command}`" in reason
+    assert str(tmp_path) in reason
+    assert reason.endswith("`bertrt bench --create-environments openvino`")
     python = environment_python("openvino", tmp_path)
     assert python == tmp_path / "openvino" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -431,20 +495,12 @@ def _requirements(name: str) -> str:
     return (environments.REQUIREMENTS / f"{name}.txt").read_text()
 
 
-def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["environments", *arguments])
-    return environments.main()
-
-
-def test_an_unknown_environment_is_wrong_usage(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_an_unknown_environment_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     commands = _Commands(monkeypatch)
-    with pytest.raises(SystemExit) as raised:
-        _main(monkeypatch, "openvino", "nope", "--root", str(tmp_path))
-    assert raised.value.code == 2
-    errors = capsys.readouterr().err
-    assert "there is no environment nope" in errors and "openvino" in errors
+    with pytest.raises(ValueError, match=r"there is no environment nope: choose of .*openvino"):
+        environments.create(["openvino", "nope"], tmp_path, print)
     assert commands.ran == []
 
 
@@ -452,7 +508,7 @@ def test_an_environment_is_made_of_its_requirements(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     commands = _Commands(monkeypatch, "numpy==2.4.0", "openvino==2026.1")
-    assert _main(monkeypatch, "openvino", "--root", str(tmp_path)) == 0
+    environments.create(["openvino"], tmp_path, print)
     create, torch_first, rest, listed = commands.ran
     assert create == [sys.executable, "-m", "venv", "--clear", str(tmp_path / "openvino")]
     assert {command[0] for command in commands.ran[1:]} == {
@@ -469,11 +525,11 @@ def test_an_environment_that_is_there_is_left_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     commands = _Commands(monkeypatch)
-    names = [file.stem for file in environments.REQUIREMENTS.glob("*.txt")]
+    names = environments.names()
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "requirements.txt").write_text(_requirements(name))
-    assert _main(monkeypatch, "--root", str(tmp_path)) == 0
+    environments.create(names, tmp_path, print)
     assert commands.ran == []
     assert capsys.readouterr().out.count("is there already") == len(names)
 
@@ -485,7 +541,7 @@ def test_an_environment_of_other_requirements_is_made_anew(
     ready.parent.mkdir()
     ready.write_text("openvino==2020.1\n")
     commands = _Commands(monkeypatch)
-    environments.create("openvino", tmp_path)
+    environments.create(["openvino"], tmp_path, print)
     assert "venv" in commands.ran[0]
     assert ready.read_text() == _requirements("openvino")
 
@@ -495,5 +551,5 @@ def test_an_environment_with_cuda_libraries_is_not_ready(
 ) -> None:
     _Commands(monkeypatch, "numpy==2.4.0", "nvidia-cublas-cu12==12.8")
     with pytest.raises(RuntimeError, match=r"openvino: .*nvidia-cublas-cu12==12\.8"):
-        environments.create("openvino", tmp_path)
+        environments.create(["openvino"], tmp_path, print)
     assert not (tmp_path / "openvino" / "requirements.txt").exists()

@@ -1,25 +1,80 @@
 """The machine and software that a figure comes from."""
 
+import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from bertrt.cpus import available_cpus
+from bertrt.version import __version__
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "machine_facts"]
+
+_PACKAGES = ("onnxruntime", "torch", "transformers", "tokenizers")
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
 
 
 def describe_machine() -> str:
     """One line: CPU, threads, and the versions that speed depends on."""
-    packages = ("onnxruntime", "torch", "transformers", "tokenizers")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    vnni = " with AVX512-VNNI" if "avx512_vnni" in _flags() else ""
     python = platform.python_version()
-    return f"{_cpu_model()}, {available_cpus()} threads; Python {python}, {versions}"
+    return f"{_cpu_model()}{vnni}, {available_cpus()} threads; Python {python}, {versions}"
+
+
+def machine_facts() -> dict[str, Any]:
+    """CPU, its instruction sets, memory in GB (10^9 bytes), GPU, system, versions and commit."""
+    return {
+        "cpu": _cpu_model(),
+        "instructions": _flags(),
+        "cpus": available_cpus(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "bertrt": __version__,
+        "commit": _output("git", "describe", "--always", "--dirty"),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpuinfo(field: str) -> str:
+    """The first value of a field of /proc/cpuinfo; "" where there is none."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            return value.strip()
+    return ""
 
 
 def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    vnni = " with AVX512-VNNI" if any("avx512_vnni" in line for line in lines) else ""
-    return f"{names[0] if names else platform.processor()}{vnni}"
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _flags() -> list[str]:
+    there = _cpuinfo("flags").split()
+    return [flag for flag in _FLAGS if flag in there]
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints; None where there is no such command or it fails."""
+    try:
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

@@ -1,8 +1,8 @@
-"""Interleaved timing: every round runs each peer once, so that all meet the same noise."""
+"""Timings and what they amount to: medians with their spread, ratios taken round by round."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +15,24 @@ Classify = Callable[[list[str]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median with the lowest and highest of the values it stands for."""
+    """A median, the quartiles around it, and the lowest and highest of the values."""
 
     median: float
+    first_quartile: float
+    third_quartile: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: list[float]) -> "Spread":
-        """The spread of at least one value."""
-        return cls(statistics.median(values), min(values), max(values))
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of at least one value; quartiles by linear interpolation."""
+        first, third = np.percentile(values, (25, 75))
+        return cls(statistics.median(values), float(first), float(third), min(values), max(values))
 
     def format(self, digits: int = 1, unit: str = "") -> str:
-        """`12.3x (11.9–12.8)`."""
-        return f"{self.median:.{digits}f}{unit} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+        """The median with the interquartile range: `12.3x (11.9–12.8)`."""
+        quartiles = f"{self.first_quartile:.{digits}f}–{self.third_quartile:.{digits}f}"
+        return f"{self.median:.{digits}f}{unit} ({quartiles})"
 
 
 def interleaved(
@@ -55,6 +59,6 @@ def interleaved(
     return seconds, logits
 
 
-def ratio(slow: list[float], fast: list[float]) -> Spread:
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     """How many times faster `fast` is, round by round."""
     return Spread.of([a / b for a, b in zip(slow, fast, strict=True)])

@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         print("bertrt: error: standard output is closed", file=sys.stderr)
         return 1
-    arguments = _parse(sys.argv[1:] if argv is None else list(argv))
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["bench"]:
+        return _bench(words[1:])
+    arguments = _parse(words)
     try:
         arguments.run(arguments)
         sys.stdout.flush()
@@ -90,7 +93,24 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _add_model_arguments(info)
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
+
+    # Listed here; `main` hands it to the benchmark, which has a parser of its own.
+    commands.add_parser("bench", help="measure bertrt beside PyTorch and other engines")
     return parser, dict(commands.choices)
+
+
+def _bench(words: list[str]) -> int:
+    """Run `bertrt bench`, whose packages a server has no use for."""
+    try:
+        from bertrt_bench.cli import main as bench
+    except ModuleNotFoundError as error:
+        print(
+            f"bertrt: error: the benchmark needs {error.name}: install bertrt from a checkout with "
+            "`pip install --editable '.[cpu,export,bench]'`",
+            file=sys.stderr,
+        )
+        return 1
+    return bench(words)
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:

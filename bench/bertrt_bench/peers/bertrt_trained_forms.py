@@ -4,24 +4,24 @@ Those need none: a MiniLM fine-tuned on SST-2 gets smoothing wherever it is not 
 for each token at the feed-forward's second product. This shows what a trained model's speed is.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertrt_bench.peers.bertrt_int8 import load
-from bertrt_bench.workloads import read_labelled
+from bertrt_bench.peers.bertrt_fp32 import load, run
 
 if TYPE_CHECKING:
     from bertrt_export.quantization.search import Step
 
-__all__ = ["load", "prepare"]
+__all__ = ["load", "prepare", "run"]
 
 _CALIBRATION_TEXTS = 128
 
 
-def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
+def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
     """Export in float, and put an int8 graph of these forms in the place of the graph."""
     from bertrt.artifact import MANIFEST
     from bertrt.packing import pack
@@ -41,8 +41,8 @@ def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
     source = load_checkpoint(str(checkpoint))
     graph = packed_graph(source)
     tokenizer = TextTokenizer(artifact, source.max_length)
-    texts, _ = read_labelled(calibration)
-    units = ladders(graph, tokenizer.encode(texts[:_CALIBRATION_TEXTS]), lambda *progress: None)
+    encodings = tokenizer.encode(calibration[:_CALIBRATION_TEXTS])
+    units = ladders(graph, encodings, lambda *progress: None)
     choice = {name: ladder.steps[0] for name, ladder in units.items()}
     for group in find_groups(graph.graph):
         if group.least is not None:  # behind a GELU

@@ -3,25 +3,37 @@
 It has no classification head of its own. It takes ragged batches and removes the padding itself.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 from safetensors.numpy import load_file
+from tokenizers import Tokenizer
 
-from bertrt_bench.peers.model import Model
-from bertrt_bench.peers.padded import in_batches, load_tokenizer
+from bertrt_bench.peers.padded import load_tokenizer
 
-__all__ = ["load", "prepare"]
+__all__ = ["load", "prepare", "run"]
 
 
-def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The encoder with its pooler, and the classifier: float32 [hidden, labels] and [labels]."""
+
+    tokenizer: Tokenizer
+    encoder: ctranslate2.Encoder
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
     """Convert the encoder and the pooler with int8 weights; needs no calibration."""
     converter = ctranslate2.converters.TransformersConverter(str(checkpoint))
     converter.convert(str(folder / "model"), quantization="int8")
 
 
-def load(folder: Path, checkpoint: Path, threads: int) -> Model:
+def load(folder: Path, checkpoint: Path, threads: int) -> _Model:
     """Load the encoder as one worker that has all threads."""
     encoder = ctranslate2.Encoder(
         str(folder / "model"),
@@ -31,14 +43,19 @@ def load(folder: Path, checkpoint: Path, threads: int) -> Model:
         intra_threads=threads,
     )
     weights = load_file(checkpoint / "model.safetensors")
-    weight, bias = weights["classifier.weight"].T.copy(), weights["classifier.bias"]
-
-    def run(ids: list[list[int]]) -> np.ndarray:
-        pooled = np.array(encoder.forward_batch(ids).pooler_output, dtype=np.float32)
-        logits: np.ndarray = pooled @ weight + bias
-        return logits
-
-    classify = in_batches(
-        load_tokenizer(checkpoint), lambda encodings: run([encoding.ids for encoding in encodings])
+    weight, bias = weights["classifier.weight"], weights["classifier.bias"]
+    return _Model(
+        load_tokenizer(checkpoint),
+        encoder,
+        weight.T.astype(np.float32),
+        bias.astype(np.float32),
     )
-    return Model(classify, lambda input_ids: run(input_ids.tolist()))
+
+
+def run(model: _Model, texts: list[str]) -> np.ndarray:
+    """One ragged batch, and the last layer."""
+    ids = [encoding.ids for encoding in model.tokenizer.encode_batch_fast(texts)]
+    output = model.encoder.forward_batch(ids)
+    pooled = np.array(output.pooler_output, dtype=np.float32)
+    logits: np.ndarray = pooled @ model.weight + model.bias
+    return logits

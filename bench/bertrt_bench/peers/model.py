@@ -1,37 +1,25 @@
-"""What a peer's module gives to its worker."""
+"""What every peer's module has."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Model", "PeerModule"]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A loaded peer, ready to answer.
-
-    classify: texts to logits, float32 [texts, labels], in the order of the texts, tokenization
-        included. Its second argument asks for batches of like length, where the peer does not
-        make them anyway.
-    session: input_ids, int64 [rows, tokens], all rows full, to logits, float32 [rows, labels].
-    """
-
-    classify: Callable[[list[str], bool], np.ndarray]
-    session: Callable[[np.ndarray], np.ndarray]
+__all__ = ["PeerModule"]
 
 
 class PeerModule(Protocol):
-    """The functions that every peer's module has."""
+    """The three functions of a peer's module."""
 
-    def prepare(self, checkpoint: Path, folder: Path, calibration: Path) -> None:
+    def prepare(self, checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
         """Convert a checkpoint once, into an empty folder.
 
-        calibration: a file of `sentence<TAB>label` lines.
+        calibration: texts like those that are classified later, none of them the same.
         """
 
-    def load(self, folder: Path, checkpoint: Path, threads: int) -> Model:
-        """Load what `prepare` wrote. One model in memory answers both ways."""
+    def load(self, folder: Path, checkpoint: Path, threads: int) -> Any:
+        """Load what `prepare` wrote: whatever `run` wants of it."""
+
+    def run(self, model: Any, texts: list[str]) -> np.ndarray:
+        """Texts, in one call, to logits, float32 [texts, labels]; tokenization included."""

@@ -3,58 +3,33 @@
 https://docs.openvino.ai/2025/openvino-workflow/model-optimization-guide/quantizing-models-post-training/basic-quantization-flow.html
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import openvino
 
-from bertrt_bench.peers.model import Model
-from bertrt_bench.peers.padded import load_tokenizer, padded, padded_model
-from bertrt_bench.workloads import read_labelled
+from bertrt_bench.peers.openvino_bf16 import MODEL, compiled, converted, run
+from bertrt_bench.peers.padded import PaddedModel, load_tokenizer, padded
 
-__all__ = ["load", "prepare"]
+__all__ = ["load", "prepare", "run"]
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _CALIBRATION_TEXTS = 300  # NNCF's default, and the documentation's example
 
 
-def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
+def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
     """Convert the PyTorch model and quantize it, calibrated with 300 texts one by one."""
-    # Imported here: serving needs none of them, and its memory is measured.
     import nncf
-    import torch
-    from transformers import AutoModelForSequenceClassification
 
-    module = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
-    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in _INPUTS}
-    model = openvino.convert_model(
-        module.eval(),
-        example_input=example,
-        input=[(name, openvino.PartialShape([-1, -1]), np.int64) for name in _INPUTS],
-    )
-    texts, _ = read_labelled(calibration)
-    encodings = load_tokenizer(checkpoint).encode_batch_fast(texts[:_CALIBRATION_TEXTS])
+    encodings = load_tokenizer(checkpoint).encode_batch_fast(calibration[:_CALIBRATION_TEXTS])
     quantized = nncf.quantize(
-        model,
+        converted(checkpoint),
         nncf.Dataset(encodings, lambda e: padded([e.ids], [e.type_ids])),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(encodings),
     )
-    openvino.save_model(quantized, folder / "model.xml")
+    openvino.save_model(quantized, folder / MODEL)
 
 
-def load(folder: Path, checkpoint: Path, threads: int) -> Model:
-    """Compile for the CPU with the latency hint, which gives one stream all threads."""
-    compiled = openvino.Core().compile_model(
-        folder / "model.xml",
-        "CPU",
-        {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads},
-    )
-    request = compiled.create_infer_request()
-
-    def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        results = request.infer(inputs, share_inputs=True)
-        logits: np.ndarray = results[0]
-        return logits
-
-    return padded_model(run, checkpoint)
+def load(folder: Path, checkpoint: Path, threads: int) -> PaddedModel:
+    """Compile for the CPU; what is not int8 runs in the CPU's default precision."""
+    return compiled(folder, checkpoint, threads)

@@ -9,18 +9,24 @@ import onnxruntime
 from bertrt.cpus import available_cpus
 from bertrt.tokenizer import Encoding
 
-from bertrt_bench.peers.model import Model
-from bertrt_bench.peers.padded import Run, padded, padded_model
+from bertrt_bench.peers.padded import PaddedModel, Run, padded
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["export_padded", "load", "load_padded", "prepare", "quantize_per_tensor"]
+__all__ = [
+    "export_padded",
+    "load",
+    "load_padded",
+    "prepare",
+    "quantize_per_tensor",
+    "run",
+]
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def prepare(checkpoint: Path, folder: Path, calibration: Path) -> None:
+def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
     """Export with torch.onnx and quantize, per tensor."""
     # Imported here: serving needs neither this nor torch, and its memory is measured.
     from transformers import AutoModelForSequenceClassification
@@ -59,15 +65,20 @@ def quantize_per_tensor(graph: Path, output: Path) -> None:
     quantize_dynamic(graph, output)
 
 
-def load(folder: Path, checkpoint: Path, threads: int) -> Model:
+def load(folder: Path, checkpoint: Path, threads: int) -> PaddedModel:
     """Load the quantized graph with onnxruntime's default options."""
-    return padded_model(_session(folder / "int8.onnx", threads), checkpoint)
+    return PaddedModel.of(_session(folder / "int8.onnx", threads), checkpoint)
+
+
+def run(model: PaddedModel, texts: list[str]) -> np.ndarray:
+    """One padded batch."""
+    return model.classify(texts)
 
 
 def load_padded(graph: Path) -> Callable[[Sequence[Encoding]], np.ndarray]:
     """Load a padded graph; one batch of tokenized texts to logits, float32 [texts, labels]."""
-    run = _session(graph, available_cpus())
-    return lambda texts: run(
+    engine = _session(graph, available_cpus())
+    return lambda texts: engine(
         padded([text.input_ids for text in texts], [text.token_type_ids for text in texts])
     )
 

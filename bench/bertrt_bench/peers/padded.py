@@ -1,62 +1,54 @@
-"""Texts as most engines want them: rectangles of tokens, padded to the longest text."""
+"""Texts as most engines want them: a rectangle of tokens, padded to the longest text."""
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from bertrt_bench.peers.model import Model
+__all__ = ["MAX_TOKENS", "PaddedModel", "Run", "load_tokenizer", "max_tokens", "padded"]
 
-__all__ = [
-    "BATCH_SIZE",
-    "MAX_TOKENS",
-    "Run",
-    "in_batches",
-    "load_tokenizer",
-    "padded",
-    "padded_model",
-]
-
-BATCH_SIZE = 32
 MAX_TOKENS = 512
 
 # The model's inputs by name, int64 [texts, tokens], to logits, float32 [texts, labels].
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 
-def load_tokenizer(checkpoint: Path) -> Tokenizer:
-    """The checkpoint's tokenizer, without padding, cut to 512 tokens.
+def max_tokens(checkpoint: Path) -> int:
+    """The longest text that a checkpoint takes, and at most 512 tokens."""
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    return min(MAX_TOKENS, int(config.get("max_position_embeddings", MAX_TOKENS)))
 
-    The same for all peers, because Transformers' versions differ in which tokenizers they read.
+
+def load_tokenizer(checkpoint: Path) -> Tokenizer:
+    """The checkpoint's tokenizer, without padding, cutting texts to `max_tokens`.
+
+    The same for all peers that have none of their own: it is the fastest there is.
     """
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(max_tokens(checkpoint))
     return tokenizer
 
 
-def in_batches(
-    tokenizer: Tokenizer, run: Callable[[list[Encoding]], np.ndarray]
-) -> Callable[[list[str], bool], np.ndarray]:
-    """The `classify` of a peer, from a function that answers one batch.
+@dataclass(frozen=True, slots=True)
+class PaddedModel:
+    """An engine that takes padded batches, and the tokenizer in front of it."""
 
-    Texts go 32 at a time: in the order they come, or, where that is asked for, the longest first.
-    """
+    engine: Run
+    tokenizer: Tokenizer
 
-    def classify(texts: list[str], by_length: bool) -> np.ndarray:
-        encodings = tokenizer.encode_batch_fast(texts)
-        order = list(range(len(texts)))
-        if by_length:
-            order.sort(key=lambda position: -len(encodings[position].ids))
-        logits: dict[int, np.ndarray] = {}
-        for start in range(0, len(order), BATCH_SIZE):
-            positions = order[start : start + BATCH_SIZE]
-            rows = run([encodings[position] for position in positions])
-            logits.update(zip(positions, rows, strict=True))
-        return np.stack([logits[position] for position in range(len(texts))])
+    @classmethod
+    def of(cls, engine: Run, checkpoint: Path) -> "PaddedModel":
+        """The engine with its checkpoint's tokenizer."""
+        return cls(engine, load_tokenizer(checkpoint))
 
-    return classify
+    def classify(self, texts: list[str]) -> np.ndarray:
+        """One batch, padded to its longest text, to logits, float32 [texts, labels]."""
+        encodings: list[Encoding] = self.tokenizer.encode_batch_fast(texts)
+        return self.engine(padded([e.ids for e in encodings], [e.type_ids for e in encodings]))
 
 
 def padded(
@@ -73,22 +65,3 @@ def padded(
         inputs["attention_mask"][number, : len(row)] = 1
         inputs["token_type_ids"][number, : len(row)] = types
     return inputs
-
-
-def padded_model(run: Run, checkpoint: Path) -> Model:
-    """The peer whose engine takes padded batches."""
-    classify = in_batches(
-        load_tokenizer(checkpoint),
-        lambda encodings: run(padded([e.ids for e in encodings], [e.type_ids for e in encodings])),
-    )
-
-    def session(input_ids: np.ndarray) -> np.ndarray:
-        return run(
-            {
-                "input_ids": input_ids,
-                "attention_mask": np.ones_like(input_ids),
-                "token_type_ids": np.zeros_like(input_ids),
-            }
-        )
-
-    return Model(classify, session)

@@ -11,14 +11,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from bertrt_bench.peers.model import Model, PeerModule
-from bertrt_bench.peers.wire import decode_array, encode_array, receive, send
+import numpy as np
+
+from bertrt_bench.peers.model import PeerModule
+from bertrt_bench.peers.wire import encode_array, receive, send
 
 __all__ = ["main"]
 
-_WARM_UP = 3
+_WARM_UP = 2  # runs, as caches and clocks have changed in another peer's turn
 _PACKAGES = (
-    "onnxruntime openvino nncf ctranslate2 optimum optimum-onnx torch transformers tokenizers numpy"
+    "onnxruntime onnxruntime-gpu openvino nncf ctranslate2 sentence-transformers optimum "
+    "optimum-onnx torch transformers tokenizers numpy"
 )
 
 
@@ -52,35 +55,43 @@ class _Worker:
 
     def __init__(self, module: PeerModule) -> None:
         self._module = module
-        self._model: Model | None = None
+        self._model: Any = None
+        self._loaded = False
 
-    def prepare(self, checkpoint: str, folder: str, calibration: str) -> dict[str, Any]:
-        self._module.prepare(Path(checkpoint), Path(folder), Path(calibration))
+    def prepare(self, checkpoint: str, folder: str, calibration: list[str]) -> dict[str, Any]:
+        self._module.prepare(Path(checkpoint), Path(folder), calibration)
         return {}
 
     def load(self, folder: str, checkpoint: str, threads: int) -> dict[str, Any]:
         self._model = self._module.load(Path(folder), Path(checkpoint), threads)
+        self._loaded = True
         return {"versions": _versions()}
 
-    def classify(self, texts: list[str], by_length: bool) -> dict[str, Any]:
-        model = self._loaded()
-        start = time.perf_counter()
-        logits = model.classify(texts, by_length)
-        seconds = time.perf_counter() - start
-        return {"seconds": seconds, "logits": encode_array(logits)}
+    def classify(
+        self, texts: list[str], batch_size: int, least_seconds: float = 0.0
+    ) -> dict[str, Any]:
+        passes, start = 0, time.perf_counter()
+        while passes == 0 or time.perf_counter() - start < least_seconds:
+            logits = [
+                self._run(texts[first : first + batch_size])
+                for first in range(0, len(texts), batch_size)
+            ]
+            passes += 1
+        seconds = (time.perf_counter() - start) / passes
+        return {"seconds": seconds, "logits": encode_array(np.concatenate(logits))}
 
-    def session(self, input_ids: str, repeats: int) -> dict[str, Any]:
-        model, ids = self._loaded(), decode_array(input_ids)
-        for _ in range(_WARM_UP):  # caches and clocks after another peer's turn
-            logits = model.session(ids)
-        seconds = []
-        for _ in range(repeats):
+    def repeat(self, text: str, seconds: float, least: int, most: int) -> dict[str, Any]:
+        for _ in range(_WARM_UP):
+            logits = self._run([text])
+        runs: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(runs) < least or (len(runs) < most and time.perf_counter() < end):
             start = time.perf_counter()
-            model.session(ids)
-            seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds, "logits": encode_array(logits)}
+            self._run([text])
+            runs.append(time.perf_counter() - start)
+        return {"seconds": runs, "logits": encode_array(logits)}
 
-    def rss(self) -> dict[str, Any]:
+    def memory(self) -> dict[str, Any]:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         kib = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE))
         return {
@@ -88,10 +99,15 @@ class _Worker:
             "peak_mb": int(kib["VmHWM"]) * 1.024e-3,
         }
 
-    def _loaded(self) -> Model:
-        if self._model is None:
+    def installed(self, packages: list[str]) -> dict[str, Any]:
+        from bertrt_bench.installed import installed_mb
+
+        return {"mb": installed_mb(*packages)}
+
+    def _run(self, texts: list[str]) -> np.ndarray:
+        if not self._loaded:
             raise RuntimeError("no model is loaded")
-        return self._model
+        return self._module.run(self._model, texts)
 
 
 def _versions() -> dict[str, str]:
