@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from bertrt_bench import benchmark
-from bertrt_bench.benchmark import Plan, Turn, run_benchmark
+from bertrt_bench import benchmark, machine
+from bertrt_bench.benchmark import run_benchmark
 from bertrt_bench.models import BenchModel
 from bertrt_bench.peers.registry import CONTROL, OURS, REFERENCE, Peer
+from bertrt_bench.plan import Plan, Turn
+from bertrt_bench.report import run_facts
 from bertrt_bench.results import Results
 from bertrt_bench.tables import failures, summary
 from bertrt_bench.workloads import TextSet, Workload, WorkloadFacts
@@ -95,7 +97,7 @@ def bench(
     """Runs a benchmark of right peers and of those named, two rounds, and keeps its turns."""
     monkeypatch.setattr(benchmark, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(benchmark, "_CHECK_BATCH", 4)
-    monkeypatch.setattr(benchmark, "_BANDWIDTH_BYTES", 1 << 20)
+    monkeypatch.setattr(machine, "_BANDWIDTH_BYTES", 1 << 20)
     modules = tmp_path / "modules"
     modules.mkdir()
     (modules / "fake_right.py").write_text(_FAKE)
@@ -113,6 +115,7 @@ def bench(
         timeout: float = 20.0,
         rounds: int = 2,
         own_batches: bool = True,
+        interrupt: str = "never",
     ) -> tuple[Results, list[Turn]]:
         def peer(name: str, module: str, kind: Literal["bertrt", "peer", "control"]) -> Peer:
             return Peer(
@@ -145,7 +148,13 @@ def bench(
             prepare_timeout=timeout,
             import_paths=[modules],
         )
-        return run_benchmark(plan, lambda turn, results: turns.append(turn)), turns
+
+        def on_turn(turn: Turn, results: Results) -> None:
+            turns.append(turn)
+            if turn.title.startswith(interrupt):
+                raise KeyboardInterrupt
+
+        return run_benchmark(plan, on_turn), turns
 
     return run
 
@@ -258,6 +267,21 @@ def test_only_those_that_make_batches_get_the_whole_list(
     for peer in results.peers.values():
         assert peer.seconds["ragged-all-arrival"] == [None, None]
         assert None not in peer.seconds["ragged-4-arrival"] and not peer.failures
+
+
+def test_whole_rounds_of_an_interrupted_run_are_kept(
+    bench: Callable[..., tuple[Results, list[Turn]]],
+) -> None:
+    results, _ = bench(interrupt="round 2: ragged: 4 a call: bertrt again")
+    assert results.rounds == 1 < results.settings["rounds"]
+    assert "1 rounds of 2, then interrupted" in run_facts(results)["method"]
+    assert len(results.bandwidth) == 1
+    for peer in results.peers.values():
+        assert [len(values) for values in peer.seconds.values()] == [1, 1, 1]
+        assert not peer.failures
+    assert results.ratio(REFERENCE, "ragged-4-arrival") is not None
+    with pytest.raises(KeyboardInterrupt):
+        bench(interrupt="round 1: ragged")
 
 
 def test_long_turns_are_taken_in_two_rounds_only(

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from bertrt_bench.results import Results
+from bertrt_bench.tables import summary
 
 _ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,6 +43,17 @@ def test_python_block_runs(folder: Path, code: str) -> None:
 
 def test_the_export_command_is_among_those_run(folder: Path) -> None:
     assert (folder / "model" / "bertrt.json").is_file()
+
+
+def test_the_summary_is_that_of_the_committed_run() -> None:
+    """No figure of the benchmark is typed by hand."""
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(
+        r"<!-- summary of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
+    )
+    file, table = found
+    expected = summary(Results.load(_ROOT / file)).to_markdown().split("\n\n")[1]
+    assert table.strip() == expected
 
 
 def test_make_targets_exist() -> None:

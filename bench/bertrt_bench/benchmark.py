@@ -2,9 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -12,15 +10,15 @@ from typing import TypeVar
 import numpy as np
 
 from bertrt_bench import prepared
-from bertrt_bench.machine import machine_facts
-from bertrt_bench.models import BenchModel
+from bertrt_bench.machine import machine_facts, read_bandwidth
 from bertrt_bench.peers.environments import environment_python
-from bertrt_bench.peers.registry import REFERENCE, Peer
+from bertrt_bench.peers.registry import REFERENCE
 from bertrt_bench.peers.remote import PeerError, RemotePeer
+from bertrt_bench.plan import Plan, Turn
 from bertrt_bench.results import Answers, PeerResult, Results
 from bertrt_bench.workloads import TextSet, Workload
 
-__all__ = ["Plan", "Turn", "run_benchmark"]
+__all__ = ["run_benchmark"]
 
 # After a turn, so that the threads of that peer have stopped spinning when the next one starts.
 _PAUSE_SECONDS = 0.2
@@ -29,54 +27,18 @@ _PAUSE_SECONDS = 0.2
 _LEAST_RUNS, _MOST_RUNS = 3, 50
 
 # A peer that takes longer for a pass runs it in so many rounds only: its noise averages out.
-_LONG_SECONDS, _LONG_ROUNDS = 10.0, 2
+_LONG_SECONDS, _LONG_ROUNDS = 5.0, 2
 
 _CHECK_BATCH = 32
-_BANDWIDTH_BYTES = 256 << 20
 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure.
-
-    checked: the texts on which answers are compared, and `sets` the texts of `workloads`.
-    starts: rounds in which new processes are started as well.
-    left_out: peers that cannot run here, and why. calibration: texts for those that want some.
-    turn_seconds: how long a peer goes on in a turn, lest it be over in a blink.
-    timeout, prepare_timeout: seconds after which a peer counts as hanging.
-    """
-
-    model: BenchModel
-    peers: Mapping[str, Peer]
-    checked: TextSet
-    sets: Sequence[TextSet]
-    workloads: Sequence[Workload]
-    calibration: Sequence[str]
-    threads: int
-    rounds: int
-    starts: int
-    work: Path
-    environments: Path
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    turn_seconds: float = 0.5
-    timeout: float = 600.0
-    prepare_timeout: float = 3600.0
-    import_paths: Sequence[Path] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What comes next, and how far the run has come."""
-
-    title: str
-    done: int
-    total: int
-
-
 def run_benchmark(plan: Plan, on_turn: Callable[[Turn, Results], None]) -> Results:
-    """Prepare, load, check and time all peers. Raises nothing for a peer that fails."""
+    """Prepare, load, check and time all peers. Raises nothing for a peer that fails.
+
+    Interrupted after a round, it returns the rounds that are whole; before, KeyboardInterrupt.
+    """
     return _Run(plan, on_turn).run()
 
 
@@ -126,12 +88,16 @@ class _Run:
             for name in [*names, *(other for other in self.plan.peers if other not in names)]:
                 self._turn(f"{self._title(name)}: checking its answers")
                 self._check(name)
-            for number in range(self.plan.rounds):
-                self._round(number)
-                self.results.rounds = number + 1
-                self.results.seconds = time.perf_counter() - begin
-            for name in list(self.workers):
-                self._memory(name)
+            try:
+                for number in range(self.plan.rounds):
+                    self._round(number)
+                    self.results.rounds = number + 1
+                for name in list(self.workers):
+                    self._memory(name)
+            except KeyboardInterrupt:
+                if self.results.rounds == 0:
+                    raise
+                self._forget_unfinished()
         self.results.seconds = time.perf_counter() - begin
         self._turn("done", 0)
         return self.results
@@ -214,7 +180,7 @@ class _Run:
         if REFERENCE in order:  # its answers are what the others' are compared with
             order.remove(REFERENCE)
             order.insert(0, REFERENCE)
-        self.results.bandwidth.append(_read_bandwidth(self.plan.threads))
+        self.results.bandwidth.append(read_bandwidth(self.plan.threads))
         for workload in self.plan.workloads:
             for name in order:
                 self._turn(f"round {number + 1}: {workload.facts.full_title}: {self._title(name)}")
@@ -290,6 +256,14 @@ class _Run:
             found.start_seconds[-1], memory = started
             found.start_rss_mb[-1] = memory["rss_mb"]
 
+    def _forget_unfinished(self) -> None:
+        """Keep the whole rounds of a run that was interrupted."""
+        rounds = self.results.rounds
+        del self.results.bandwidth[rounds:]
+        for peer in self.results.peers.values():
+            for values in (*peer.seconds.values(), peer.start_seconds, peer.start_rss_mb):
+                del values[rounds:]
+
     def _memory(self, name: str) -> None:
         memory = self._attempt(name, "memory", self.workers[name].memory)
         if memory is not None:
@@ -353,15 +327,3 @@ def _set_facts(texts: TextSet) -> dict[str, object]:
         "tokens": sum(texts.lengths),
         "longest": max(texts.lengths),
     }
-
-
-def _read_bandwidth(threads: int) -> float:
-    """GB/s (10^9 bytes) of all threads reading memory, the best of three."""
-    arrays = [np.ones(_BANDWIDTH_BYTES // 4, dtype=np.float32) for _ in range(threads)]
-    seconds = []
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(3):
-            begin = time.perf_counter()
-            list(pool.map(np.maximum.reduce, arrays))
-            seconds.append(time.perf_counter() - begin)
-    return threads * _BANDWIDTH_BYTES / min(seconds) / 1e9

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread
 from bertrt_bench.peers.registry import CONTROL, OURS
 from bertrt_bench.results import Results
-from bertrt_bench.tables import Grid
 
 __all__ = ["Change", "Comparison", "compare"]
 

@@ -61,7 +61,7 @@ def main() -> int:
     Console().print(table)
     print(
         f"The 872 sentences of SST-2 dev. {describe_machine()}.\n"
-        f"texts/s: median of {_ROUNDS} interleaved rounds (lowest to highest), tokenization "
+        f"texts/s: median of {_ROUNDS} interleaved rounds (interquartile range), tokenization "
         "included; PyTorch pads batches of 32. Ratios to PyTorch, round by round.\n"
         f"start-up: a new process to its first answer, median of {_STARTS}; bertrt takes int8 by "
         "itself where the CPU is fast at it.\n"

@@ -6,15 +6,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bertrt_bench.benchmark import Turn
+from bertrt_bench.plan import Turn
 from bertrt_bench.results import Results
-from bertrt_bench.tables import summary
+from bertrt_bench.tables import board
 
 __all__ = ["Board"]
 
 
 class Board:
-    """Shows the summary as it stands and what runs, on a terminal; nothing elsewhere.
+    """Shows the figures as they stand and what runs, on a terminal; nothing elsewhere.
 
     It is drawn between turns only, so that drawing takes no time from a peer.
     """
@@ -54,4 +54,4 @@ class Board:
         self._progress.update(
             self._task, description=turn.title, completed=turn.done, total=turn.total
         )
-        self._live.update(Group(summary(results).to_rich(), self._progress), refresh=True)
+        self._live.update(Group(board(results).to_rich(), self._progress), refresh=True)

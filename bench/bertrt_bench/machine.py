@@ -3,15 +3,19 @@
 import os
 import platform
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bertrt.cpus import available_cpus
 from bertrt.version import __version__
 
-__all__ = ["describe_machine", "machine_facts"]
+__all__ = ["describe_machine", "machine_facts", "read_bandwidth"]
 
+_BANDWIDTH_BYTES = 256 << 20  # of each thread: more than any cache
 _PACKAGES = ("onnxruntime", "torch", "transformers", "tokenizers")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
 
@@ -38,6 +42,18 @@ def machine_facts() -> dict[str, Any]:
         "commit": _output("git", "describe", "--always", "--dirty"),
         "versions": _versions(),
     }
+
+
+def read_bandwidth(threads: int) -> float:
+    """GB/s (10^9 bytes) of all threads reading memory, the best of three."""
+    arrays = [np.ones(_BANDWIDTH_BYTES // 4, dtype=np.float32) for _ in range(threads)]
+    seconds = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(3):
+            begin = time.perf_counter()
+            list(pool.map(np.maximum.reduce, arrays))
+            seconds.append(time.perf_counter() - begin)
+    return threads * _BANDWIDTH_BYTES / min(seconds) / 1e9
 
 
 def _versions() -> dict[str, str]:

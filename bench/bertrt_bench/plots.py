@@ -6,35 +6,24 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from bertrt_bench.peers.registry import OURS
 from bertrt_bench.results import PeerResult, Results
+from bertrt_bench.style import (
+    LINES,
+    MARKERS,
+    colour,
+    label,
+    legend_beside,
+    plain_ticks,
+    tidy,
+    write_beside,
+)
 
 __all__ = ["PLOTS", "Plot", "write_plots"]
 
-_COLOURS = {
-    "bertrt_int8": "#c1121f",
-    "bertrt_fp32": "#e8788a",
-    "bertrt_trained_forms": "#7a0010",
-    "pytorch_fp32": "#0b2545",
-    "pytorch_bf16": "#1f5fa8",
-    "pytorch_compile": "#4f9bd9",
-    "pytorch_int8": "#9cc7ee",
-    "pipeline_fp32": "#8d99ae",
-    "optimum_fp32": "#0f5c41",
-    "optimum_int8": "#35a67c",
-    "ort_dynamic_int8": "#8ac926",
-    "cross_encoder_int8": "#00b4b4",
-    "openvino_bf16": "#a85400",
-    "openvino_int8": "#f08c2e",
-    "ctranslate2_int8": "#7b2cbf",
-}
-_OTHER_COLOUR, _WRONG_COLOUR = "#555555", "#bbbbbb"
-_LINES = {"int8": "-", "bf16": "-.", "fp16": "-.", "fp32": "--"}
-_MARKERS = {"int8": "o", "bf16": "s", "fp16": "s", "fp32": "^"}
 _LEAST_ERROR = 1e-7  # a logit's difference that is drawn as none
 
 
@@ -79,36 +68,36 @@ def _latency(results: Results) -> Figure | None:
         floor = peer.kind == "floor"
         axes.plot(
             *zip(*points, strict=True),
-            color=_colour(name, peer),
-            linestyle=(":" if floor else _LINES[peer.precision]),
+            color=colour(name, peer),
+            linestyle=(":" if floor else LINES[peer.precision]),
             linewidth=2.8 if name == OURS else 1.5,
-            marker=None if floor else _MARKERS[peer.precision],
+            marker=None if floor else MARKERS[peer.precision],
             markersize=5,
-            label=_label(peer),
+            label=label(peer),
             zorder=3 if name == OURS else 2,
         )
-        ends[_label(peer)] = points[-1][1]
-    if results.bandwidth:
-        weights = results.model["products"]
-        milliseconds = weights / (float(np.median(results.bandwidth)) * 1e9) * 1000
-        axes.axhline(milliseconds, color="#999999", linewidth=1)
-        axes.annotate(
-            "reading int8 weights from memory once",
-            (min(single), milliseconds),
-            xytext=(0, 3),
-            textcoords="offset points",
-            color="#666666",
-            fontsize=8,
-        )
+        ends[label(peer)] = points[-1][1]
+    _draw_bandwidth(axes, results)
     axes.set(xscale="log", yscale="log", xlabel="tokens of the text", ylabel="median latency, ms")
     axes.set_xticks(list(single), [str(tokens) for tokens in single])
     axes.xaxis.set_minor_locator(NullLocator())
-    _plain(axes.yaxis)
-    _tidy(axes, "One text at a time (lower is better)")
+    plain_ticks(axes.yaxis)
+    tidy(axes, "One text at a time (lower is better)")
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda number: -ends[labels[number]])
-    _legend(axes, [handles[number] for number in order], [labels[number] for number in order])
+    legend_beside(axes, [handles[number] for number in order], [labels[number] for number in order])
     return figure
+
+
+def _draw_bandwidth(axes: Axes, results: Results) -> None:
+    """What no engine with int8 weights gets below, if they do not fit into a cache."""
+    if not results.bandwidth:
+        return
+    seconds = results.model["products"] / (float(np.median(results.bandwidth)) * 1e9)
+    axes.axhline(1000 * seconds, color="#999999", linewidth=1)
+    write_beside(
+        axes, "reading int8 weights from memory once", min(results.single()), 1000 * seconds
+    )
 
 
 def _throughput(results: Results) -> Figure | None:
@@ -116,59 +105,43 @@ def _throughput(results: Results) -> Figure | None:
     names = list(results.sets)
     if not names:
         return None
-    peers = results.shown()
-    figure = Figure(figsize=(7 * len(names), 1.2 + 0.36 * len(peers)), layout="constrained")
+    figure = Figure(
+        figsize=(7 * len(names), 1.2 + 0.36 * len(results.shown())), layout="constrained"
+    )
     for axes, set_name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        keys = results.of_set(set_name)
-        ways = {name: results.best(name, keys) for name in peers}
-        speeds = {
-            name: speed
-            for name, way in ways.items()
-            if way is not None and (speed := results.speed(name, way)) is not None
-        }
-        order = sorted(speeds, key=lambda name: speeds[name].median)
-        for row, name in enumerate(order):
-            speed, way = speeds[name], ways[name]
-            assert way is not None
-            axes.barh(
-                row,
-                speed.median,
-                color=_colour(name, peers[name]),
-                alpha=1 if name == OURS else 0.75,
-                hatch="xx" if peers[name].wrong else None,
-                xerr=[
-                    [speed.median - speed.first_quartile],
-                    [speed.third_quartile - speed.median],
-                ],
-                error_kw={"linewidth": 1, "capsize": 2},
-            )
-            ratio = None if name == OURS else results.best_ratio(name, set_name)
-            slower = f", {ratio.median:.2f}x" if ratio is not None else ""
-            axes.annotate(
-                f"{_figure(speed.median)}{slower}  ({results.workloads[way].title})",
-                (speed.third_quartile, row),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-            arrival = f"{set_name}-32-arrival"
-            in_order = results.speed(name, arrival) if arrival in keys else None
-            if in_order is not None:
-                axes.plot(
-                    in_order.median, row, "|", color="white", markersize=13, markeredgewidth=2
-                )
-        axes.set_yticks(range(len(order)), [_label(peers[name]) for name in order])
-        axes.set_xlim(0, 1.45 * max(speed.third_quartile for speed in speeds.values()))
+        _draw_bars(axes, results, set_name)
         facts = results.sets[set_name]
-        _tidy(axes, f"{set_name}: {facts['texts']} texts, {facts['tokens']} tokens")
-        axes.set_xlabel(
-            "texts/s, each in its best way; white mark: 32 a call, as they come"
-            if f"{set_name}-32-arrival" in keys
-            else "texts/s, each in its best way"
-        )
+        tidy(axes, f"{set_name}: {facts['texts']} texts, {facts['tokens']} tokens")
         axes.grid(visible=False, axis="y")
     return figure
+
+
+def _draw_bars(axes: Axes, results: Results, set_name: str) -> None:
+    peers, keys, arrival = results.shown(), results.of_set(set_name), f"{set_name}-32-arrival"
+    ways = {name: way for name in peers if (way := results.best(name, keys)) is not None}
+    speeds = {n: speed for n, w in ways.items() if (speed := results.speed(n, w)) is not None}
+    order = sorted(speeds, key=lambda name: speeds[name].median)
+    for row, name in enumerate(order):
+        speed, ratio = speeds[name], results.best_ratio(name, set_name)
+        axes.barh(
+            row,
+            speed.median,
+            color=colour(name, peers[name]),
+            alpha=1 if name == OURS else 0.75,
+            hatch="xx" if peers[name].wrong else None,
+            xerr=[[speed.median - speed.first_quartile], [speed.third_quartile - speed.median]],
+            error_kw={"linewidth": 1, "capsize": 2},
+        )
+        slower = "" if name == OURS or ratio is None else f", {ratio.median:.2f}x"
+        way = results.workloads[ways[name]].title
+        write_beside(axes, f"{_figure(speed.median)}{slower}  ({way})", speed.third_quartile, row)
+        in_order = results.speed(name, arrival) if arrival in keys else None
+        if in_order is not None:
+            axes.plot(in_order.median, row, "|", color="white", markersize=13, markeredgewidth=2)
+    axes.set_yticks(range(len(order)), [label(peers[name]) for name in order])
+    axes.set_xlim(0, 1.5 * max((speed.third_quartile for speed in speeds.values()), default=1))
+    mark = "; white mark: 32 a call, as they come" if arrival in keys else ""
+    axes.set_xlabel(f"texts/s, each in its best way{mark}")
 
 
 def _frontier(results: Results) -> Figure | None:
@@ -197,30 +170,23 @@ def _frontier(results: Results) -> Figure | None:
             axes.plot(
                 speed_median,
                 value(peer),
-                _MARKERS[peer.precision],
-                color=_colour(name, peer),
+                MARKERS[peer.precision],
+                color=colour(name, peer),
                 markersize=13 if name == OURS else 9,
                 markeredgecolor="white",
-                label=f"{number}  {_label(peer)}",
+                label=f"{number}  {label(peer)}",
                 linestyle="none",
             )
-            axes.annotate(
-                str(number),
-                (speed_median, value(peer)),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
+            write_beside(axes, str(number), speed_median, value(peer))
         steps = _pareto([(speed, value(peer)) for speed, peer in points.values()], higher)
         axes.plot(*zip(*steps, strict=True), color="#bbbbbb", linewidth=1, zorder=0)
         axes.set(xscale="log", xlabel=f"texts/s of the {set_name} texts, each in its best way")
         axes.set_ylabel(title)
         if not higher:
             axes.set_yscale("log")
-        _plain(axes.xaxis)
-        _tidy(axes, "Error and speed" if not higher else "Accuracy and speed")
-    _legend(axes)
+        plain_ticks(axes.xaxis)
+        tidy(axes, "Error and speed" if not higher else "Accuracy and speed")
+    legend_beside(axes)
     return figure
 
 
@@ -243,19 +209,12 @@ def _resources(results: Results) -> Figure | None:
             found = value(peers[name])
             if found is None:
                 continue
-            axes.barh(row, found, color=_colour(name, peers[name]), alpha=0.8)
-            axes.annotate(
-                f"{found:.2f}" if number == 0 else f"{found:.0f}",
-                (found, row),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-        axes.set_yticks(range(len(order)), [_label(peers[name]) for name in order])
+            axes.barh(row, found, color=colour(name, peers[name]), alpha=0.8)
+            write_beside(axes, f"{found:.2f}" if number == 0 else f"{found:.0f}", found, row)
+        axes.set_yticks(range(len(order)), [label(peers[name]) for name in order])
         axes.margins(x=0.15)
         axes.grid(visible=False, axis="y")
-        _tidy(axes, title)
+        tidy(axes, title)
     return figure
 
 
@@ -303,37 +262,3 @@ def _middle(values: Sequence[float | None]) -> float | None:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _colour(name: str, peer: PeerResult) -> str:
-    return _WRONG_COLOUR if peer.wrong else _COLOURS.get(name, _OTHER_COLOUR)
-
-
-def _label(peer: PeerResult) -> str:
-    return f"{peer.title} (WRONG)" if peer.wrong else peer.title
-
-
-def _plain(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers: 1, 2, 5, 10, .."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_locator(NullLocator())
-
-
-def _tidy(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    axes.grid(visible=True, color="#e5e5e5", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _legend(axes: Axes, *handles_and_labels: list[object]) -> None:
-    """Beside the axes, where it hides nothing."""
-    axes.legend(
-        *handles_and_labels,
-        loc="center left",
-        bbox_to_anchor=(1.02, 0.5),
-        frameon=False,
-        fontsize=9,
-    )

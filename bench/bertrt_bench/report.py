@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from bertrt_bench.compare import Comparison
 from bertrt_bench.plots import write_plots
 from bertrt_bench.results import Results
 from bertrt_bench.tables import all_tables
@@ -15,10 +16,11 @@ __all__ = ["run_facts", "write_report"]
 _RESULTS = "results.json"
 
 
-def write_report(results: Results, folder: Path) -> None:
+def write_report(results: Results, folder: Path, comparison: Comparison | None = None) -> None:
     """Write `results.json`, `report.md`, `report.html` and `plots/` in place of an older report.
 
-    Raises ValueError if the folder holds anything else.
+    A comparison with another run is shown with all its ratios. Raises ValueError if the folder
+    holds anything else.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / _RESULTS).exists():
         raise ValueError(f"{folder} is no report of this benchmark: give --output an empty folder")
@@ -28,6 +30,8 @@ def write_report(results: Results, folder: Path) -> None:
     results.save(partial / _RESULTS)
     plots = write_plots(results, partial / "plots")
     grids = all_tables(results)
+    if comparison is not None:
+        grids.append(comparison.to_grid(everything=True))
     facts = run_facts(results)
     parts = [f"# bertrt bench: {results.model['description']}", ""]
     parts += [f"- {name}: {value}" for name, value in facts.items()]
@@ -57,6 +61,8 @@ def write_report(results: Results, folder: Path) -> None:
 def run_facts(results: Results) -> dict[str, str]:
     """What a reader must know of the run: how, where, with what."""
     machine, settings = results.machine, results.settings
+    stopped = results.rounds < settings["rounds"]
+    interrupted = f" of {settings['rounds']}, then interrupted" if stopped else ""
     facts = {
         "command": f"`{settings['command']}`" if "command" in settings else "",
         "machine": f"{machine['cpu']} ({', '.join(machine['instructions'])}), {machine['cpus']} "
@@ -64,8 +70,8 @@ def run_facts(results: Results) -> dict[str, str]:
         "threads": f"{settings['threads']}, the same for every peer",
         "versions": f"bertrt {machine['bertrt']} ({machine['commit']}), Python "
         f"{machine['python']}; the peers' below",
-        "method": f"{results.rounds} rounds; in each, every peer by turns on every workload, each "
-        "in a process of its own; ratios round by round",
+        "method": f"{results.rounds} rounds{interrupted}; in each, every peer by turns on every "
+        "workload, each in a process of its own; ratios round by round",
         "when": f"{results.started}, {results.seconds / 60:.0f} minutes",
     }
     return {name: value for name, value in facts.items() if value}

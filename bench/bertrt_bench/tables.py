@@ -1,18 +1,14 @@
-"""The figures of a run as tables, for the terminal, for Markdown and for HTML alike."""
+"""The figures of a run as tables."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-from rich.table import Table
-
+from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread
 from bertrt_bench.peers.registry import CONTROL, OURS
 from bertrt_bench.results import PeerResult, Results
 
 __all__ = [
-    "Grid",
     "all_tables",
     "answers",
+    "board",
     "failures",
     "floors",
     "latency",
@@ -23,37 +19,6 @@ __all__ = [
 ]
 
 _NONE = "–"
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table: its title, what its figures are, its columns, its rows of as many cells."""
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def to_rich(self) -> Table:
-        """For the terminal."""
-        table = Table(title=self.title, caption=self.note, title_justify="left")
-        table.caption_justify = "left"
-        for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left", overflow="fold")
-        for row in self.rows:
-            style = "bold" if row[0].startswith("bertrt") else None
-            table.add_row(*row, style="red" if "WRONG" in row[0] else style)
-        return table
-
-    def to_markdown(self) -> str:
-        """As GitHub reads it."""
-
-        def line(cells: Iterable[str]) -> str:
-            return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
-        table = [line(self.columns), line(rule), *map(line, self.rows)]
-        return "\n".join([f"### {self.title}", "", *table, "", self.note, ""])
 
 
 def all_tables(results: Results) -> list[Grid]:
@@ -72,6 +37,28 @@ def all_tables(results: Results) -> list[Grid]:
         failures(results),
     ]
     return [grid for grid in found if grid.rows]
+
+
+def board(results: Results) -> Grid:
+    """The summary in 80 columns, while a run goes on: medians alone."""
+    tokens = [count for count in (16, 128) if count in results.single()]
+    columns = ["", "same", *(f"{count} tok, ms" for count in tokens)]
+    for name in results.sets:
+        columns += [f"{name}/s", "x"]
+    rows = []
+    for name, peer in results.shown().items():
+        row = [_title(peer)[:30], f"{peer.answers.agreement:.1%}" if peer.answers else ""]
+        for count in tokens:
+            found = results.percentiles(name, results.single()[count])
+            row.append("" if found is None else _milliseconds(found[0]))
+        for set_name in results.sets:
+            best = results.best(name, results.of_set(set_name))
+            speed = results.speed(name, best) if best else None
+            ratio = None if name == OURS else results.best_ratio(name, set_name)
+            row.append("" if speed is None else _figure(speed.median))
+            row.append("" if ratio is None else f"{ratio.median:.2f}")
+        rows.append(tuple(row))
+    return Grid("", "", tuple(columns), tuple(rows))
 
 
 def summary(results: Results) -> Grid:
@@ -151,7 +138,8 @@ def throughput(results: Results, set_name: str) -> list[Grid]:
     note = (
         f"texts/s, median and interquartile range of {results.rounds} rounds; tokenization "
         f"included. {facts['description']}: {facts['texts']} texts of {facts['tokens']} tokens, "
-        f"the longest {facts['longest']}. padding: places for each token in a padded call."
+        f"the longest {facts['longest']}. padding: places for each token in a padded call. all in "
+        "one call: of those that cut a list into batches by themselves."
     )
     title = f"The {set_name} texts"
     return [
