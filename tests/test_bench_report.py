@@ -131,5 +131,5 @@ def test_only_like_runs_are_compared() -> None:
     with pytest.raises(ValueError, match=f"other texts in the workload {ARRIVAL}"):
         compare(fake_results(), other)
     other.workloads = {}
-    with pytest.raises(ValueError, match="no ratio in common"):
+    with pytest.raises(ValueError, match="no workload in common"):
         compare(fake_results(), other)

@@ -49,6 +49,9 @@ def test_ratios_are_taken_in_rounds_that_both_ran() -> None:
     results.peers[OURS].seconds[SINGLE] = [None, 0.001, None]
     assert results.ratio(REFERENCE, SINGLE) is None
     assert results.ratio("nobody", SINGLE) is None
+    results.peers[OURS].seconds[SINGLE] = [0.001]  # the other rounds are to come
+    spread = results.ratio(REFERENCE, SINGLE)
+    assert spread is not None and (spread.low, spread.high) == pytest.approx((8, 8))
 
 
 def test_each_is_compared_in_its_best_way() -> None:

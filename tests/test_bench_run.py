@@ -16,7 +16,7 @@ from bertrt_bench.peers.registry import CONTROL, OURS, REFERENCE, Peer
 from bertrt_bench.plan import Plan, Turn
 from bertrt_bench.report import run_facts
 from bertrt_bench.results import Results
-from bertrt_bench.tables import failures, summary
+from bertrt_bench.tables import board, failures, summary
 from bertrt_bench.workloads import TextSet, Workload, WorkloadFacts
 
 _TEXTS = tuple(f"{'word ' * (number % 5 + 1)}{number}" for number in range(12))
@@ -119,7 +119,12 @@ def bench(
     ) -> tuple[Results, list[Turn]]:
         def peer(name: str, module: str, kind: Literal["bertrt", "peer", "control"]) -> Peer:
             return Peer(
-                name, f"fake_{module}", "int8", ("numpy",), kind=kind, own_batches=own_batches
+                name,
+                f"fake_{module}",
+                "int8",
+                ("numpy",),
+                kind=kind,
+                own_batches=own_batches or kind != "peer",
             )
 
         peers = {
@@ -151,6 +156,7 @@ def bench(
 
         def on_turn(turn: Turn, results: Results) -> None:
             turns.append(turn)
+            board(results)  # can be drawn at any time
             if turn.title.startswith(interrupt):
                 raise KeyboardInterrupt
 
@@ -180,6 +186,7 @@ def test_right_peers_are_measured_in_every_round(
         assert not peer.wrong and peer.answers is not None
         assert (peer.answers.agreement, peer.answers.mean_abs_diff) == (1.0, 0.0)
         assert len(peer.runs["text-8"]) >= 6
+        assert set(peer.answers_by_workload) == set(results.workloads)
     assert results.peers[OURS].start_seconds[0] is not None
     assert results.peers[OURS].start_seconds[1:] == []
     assert results.peers[CONTROL].start_seconds == [None]
@@ -264,9 +271,13 @@ def test_only_those_that_make_batches_get_the_whole_list(
     bench: Callable[..., tuple[Results, list[Turn]]],
 ) -> None:
     results, _ = bench(own_batches=False)
-    for peer in results.peers.values():
-        assert peer.seconds["ragged-all-arrival"] == [None, None]
-        assert None not in peer.seconds["ragged-4-arrival"] and not peer.failures
+    whole = "ragged-all-arrival"
+    assert results.peers[REFERENCE].seconds[whole] == [None, None]
+    assert whole not in results.peers[REFERENCE].answers_by_workload
+    assert not results.peers[REFERENCE].failures
+    for name in (OURS, CONTROL):
+        assert _complete(results, name)
+        assert results.peers[name].answers_by_workload[whole].agreement == 1.0
 
 
 def test_whole_rounds_of_an_interrupted_run_are_kept(

@@ -50,7 +50,7 @@ class _Run:
         self.on_turn = on_turn
         self.workers: dict[str, RemotePeer] = {}
         self.folders: dict[str, Path] = {}
-        self.right: dict[str, np.ndarray] = {}
+        self.right: dict[str, np.ndarray] = {}  # PyTorch's logits of each text
         self.done = 0
         turns = 2 + plan.rounds * len(plan.workloads) + min(plan.starts, plan.rounds)
         self.total = len(plan.peers) * turns
@@ -161,13 +161,8 @@ class _Run:
         if answer is None:
             self._drop(name)
             return
-        if self.plan.peers[name].kind == "floor":
-            return
-        _, logits = answer
-        if name == REFERENCE:
-            self.right[""] = logits
         self.results.peers[name].answers = self._compared(
-            name, "check", "", logits, self.plan.checked.labels
+            name, "check", texts, answer[1], self.plan.checked.labels
         )
 
     # The rounds
@@ -208,11 +203,7 @@ class _Run:
         if timed is None:
             return
         by_round[-1], logits = timed
-        if self.plan.peers[name].kind == "floor":
-            return
-        if name == REFERENCE:
-            self.right[workload.key] = logits
-        answers = self._compared(name, workload.key, workload.key, logits)
+        answers = self._compared(name, workload.key, workload.texts, logits)
         before = found.answers_by_workload.get(workload.key)
         if answers is not None and (before is None or answers.agreement < before.agreement):
             found.answers_by_workload[workload.key] = answers
@@ -290,13 +281,18 @@ class _Run:
         self,
         name: str,
         stage: str,
-        key: str,
+        texts: Sequence[str],
         logits: np.ndarray,
         labels: Sequence[int] | None = None,
     ) -> Answers | None:
-        right = self.right.get(key)
-        if right is None:
+        """The logits of a peer against PyTorch's; None where there are none to compare."""
+        if self.plan.peers[name].kind == "floor":
             return None
+        if name == REFERENCE:
+            self.right |= zip(texts, logits, strict=True)
+        if not all(text in self.right for text in texts):
+            return None
+        right = np.stack([self.right[text] for text in texts])
         if logits.shape != right.shape:
             self.results.peers[name].failures[stage] = (
                 f"its logits have the shape {logits.shape}, PyTorch's {right.shape}"

@@ -11,11 +11,12 @@ from bertrt.cpus import available_cpus
 from rich.console import Console
 
 from bertrt_bench.benchmark import run_benchmark
-from bertrt_bench.compare import compare
+from bertrt_bench.compare import compare, require_like
 from bertrt_bench.live import Board
 from bertrt_bench.models import BUILT_IN
 from bertrt_bench.peers import environments
 from bertrt_bench.peers.registry import PEERS
+from bertrt_bench.plan import Plan, Turn
 from bertrt_bench.planning import CHECKED_TEXTS, make_plan
 from bertrt_bench.report import write_report
 from bertrt_bench.results import Results
@@ -55,9 +56,9 @@ def _bench(arguments: argparse.Namespace, words: Sequence[str], console: Console
         results = Results.load(arguments.results)
     else:
         plan = make_plan(arguments, lambda text: console.print(text, highlight=False))
-        with Board(Console(stderr=True)) as board:
-            results = run_benchmark(plan, board.show)
-        results.settings["command"] = shlex.join(["bertrt", "bench", *words])
+        if old is not None:  # better now than when all is measured
+            require_like(old, plan.model.name, {w.key: w.facts for w in plan.workloads})
+        results = _measured(plan, shlex.join(["bertrt", "bench", *words]), arguments.work)
     console.print(summary(results).to_rich())
     if failures(results).rows:
         console.print(failures(results).to_rich())
@@ -72,6 +73,25 @@ def _bench(arguments: argparse.Namespace, words: Sequence[str], console: Console
         return 0
     console.print(comparison.to_grid().to_rich())
     return 1 if comparison.regressions else 0
+
+
+def _measured(plan: Plan, command: str, work: Path) -> Results:
+    """Run the benchmark; each round that is over is kept in a file until all are."""
+    unfinished, saved = work / f"unfinished-{plan.model.name}.json", 0
+    with Board(Console(stderr=True)) as board:
+
+        def on_turn(turn: Turn, results: Results) -> None:
+            nonlocal saved
+            if results.rounds > saved:
+                results.settings["command"] = command
+                results.save(unfinished)
+                saved = results.rounds
+            board.show(turn, results)
+
+        results = run_benchmark(plan, on_turn)
+    unfinished.unlink(missing_ok=True)
+    results.settings["command"] = command
+    return results
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-sizes", type=_batch_size, nargs="*", metavar="N|all", help="(default 1 8 32 all)"
     )
-    parser.add_argument("--rounds", type=_count, metavar="N", help="(default 4, quick 3)")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="(default 3)")
     parser.add_argument("--threads", type=_count, default=available_cpus(), metavar="N")
     parser.add_argument(
         "--timeout", type=_count, default=600, metavar="SECONDS", help="of a turn (default 600)"

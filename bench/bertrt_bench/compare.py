@@ -1,14 +1,16 @@
 """Two runs of the benchmark: which ratios moved by more than noise explains."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread
 from bertrt_bench.peers.registry import CONTROL, OURS
 from bertrt_bench.results import Results
+from bertrt_bench.workloads import WorkloadFacts
 
-__all__ = ["Change", "Comparison", "compare"]
+__all__ = ["Change", "Comparison", "compare", "require_like"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +66,34 @@ class Comparison:
         return Grid("Compared with the older run", note, columns, tuple(rows))
 
 
+def require_like(old: Results, model: str, workloads: Mapping[str, WorkloadFacts]) -> None:
+    """Raise ValueError unless an older run can be compared with one of this model and workloads."""
+    if old.model["name"] != model:
+        raise ValueError(f"the runs are of other models: {old.model['name']} and {model}")
+    common = old.workloads.keys() & workloads.keys()
+    if not common:
+        raise ValueError("the runs have no workload in common")
+    for key in sorted(common):
+        if old.workloads[key] != workloads[key]:
+            raise ValueError(f"the runs have other texts in the workload {key}: compare like runs")
+
+
 def compare(old: Results, new: Results) -> Comparison:
     """Compare the ratios to bertrt int8 of the workloads and peers that both runs have.
 
-    Raises ValueError if they have none in common, or measured other models or texts.
+    Raises ValueError if the runs are not alike.
     """
-    if old.model["name"] != new.model["name"]:
-        raise ValueError(
-            f"the runs are of other models: {old.model['name']} and {new.model['name']}"
-        )
+    require_like(old, new.model["name"], new.workloads)
     changes = []
     for key, facts in new.workloads.items():
         if key not in old.workloads:
             continue
-        if old.workloads[key] != facts:
-            raise ValueError(f"the runs have other texts in the workload {key}: compare like runs")
         for name, peer in new.peers.items():
             before, after = old.ratio(name, key), new.ratio(name, key)
             if before is None or after is None or name in (OURS, CONTROL):
                 continue
             ranges = [_range(spread, run, key) for spread, run in ((before, old), (after, new))]
             changes.append(Change(name, peer.title, facts.full_title, before, after, *ranges))
-    if not changes:
-        raise ValueError("the two runs have no ratio in common")
     return Comparison(tuple(changes))
 
 

@@ -59,7 +59,7 @@ def make_plan(arguments: argparse.Namespace, say: Callable[[str], None]) -> Plan
         workloads=[*singles, *throughput],
         calibration=_calibration(arguments),
         threads=arguments.threads,
-        rounds=arguments.rounds or (3 if quick else 4),
+        rounds=arguments.rounds or 3,
         starts=1 if quick else 2,
         turn_seconds=0.2 if quick else 0.5,
         work=arguments.work,
