@@ -24,7 +24,7 @@ lint: $(VENV)/ready  ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/ready bench-envs  ## BERT-base beside PyTorch and every peer (about 50 minutes)
+bench: $(VENV)/ready bench-envs  ## BERT-base beside PyTorch and every peer (about 30 minutes)
 	$(BIN)/bertrt bench
 
 bench-quick: $(VENV)/ready  ## the example model beside PyTorch and onnxruntime (3 minutes)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from bertrt.cli import main as bertrt
-from bertrt_bench import benchmark, machine, models, planning
+from bertrt_bench import benchmark, cli, machine, models, planning
+from bertrt_bench.plan import Plan, Turn
 from bertrt_bench.results import Results
 
 from tests.fake_results import fake_results
@@ -75,6 +76,25 @@ def test_a_run_from_checkpoint_to_report(
     first, comparison = copied.split("\n### Compared with the older run")
     assert first == (report / "report.md").read_text().removesuffix("\n")
     assert comparison.count("| same |") > 10
+
+
+def test_rounds_are_kept_as_they_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unfinished = tmp_path / "unfinished-example.json"
+
+    def fails(plan: Plan, on_turn: Callable[[Turn, Results], None]) -> Results:
+        on_turn(Turn("round 1", 0, 9), Results({}, {}, {}, {}, {}))
+        assert not unfinished.exists()
+        on_turn(Turn("round 2", 1, 9), fake_results())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(cli, "run_benchmark", fails)
+    code, _, errors = run("--quick", "--work", tmp_path)
+    assert code == 1 and "no space left" in errors
+    assert Results.load(unfinished).settings["command"].startswith("bertrt bench --quick")
+    code, output, _ = run("--results", unfinished)
+    assert code == 0 and "PyTorch fp32" in output
 
 
 @pytest.mark.parametrize(

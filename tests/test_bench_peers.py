@@ -197,9 +197,11 @@ def test_one_text_is_timed_after_a_warm_up(start: Callable[[str], RemotePeer]) -
         _load(peer)
         seconds, logits = peer.repeat("ab", 60.0, least=3, most=5)
         assert len(seconds) == 5 and min(seconds) > 0
-        assert logits.tolist() == [[2, 1, 2, *[_THREADS] * 4]]
+        warm_up = logits[0, 2]
+        assert warm_up > 2, "for a tenth of a second"
+        assert logits.tolist() == [[2, 1, warm_up, *[_THREADS] * 4]]
         _, logits = peer.classify(["a"], 1)
-        assert logits[0, 2] == 2 + 5 + 1, "two runs of warm-up before those that are timed"
+        assert logits[0, 2] == warm_up + 5 + 1
         assert len(peer.repeat("ab", 0.0, least=3, most=5)[0]) == 3
 
 

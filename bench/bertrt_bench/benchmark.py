@@ -21,7 +21,7 @@ from bertrt_bench.workloads import TextSet, Workload
 __all__ = ["run_benchmark"]
 
 # After a turn, so that the threads of that peer have stopped spinning when the next one starts.
-_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.3
 
 # Of one text, in a turn: as many runs as fit into the time, within these limits.
 _LEAST_RUNS, _MOST_RUNS = 3, 50

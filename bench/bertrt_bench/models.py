@@ -104,8 +104,9 @@ def _random_bert(size: str, folder: Path) -> Path:
         return folder
     # Imported here: a benchmark's other processes need neither.
     import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.manual_seed(0)
     BertForSequenceClassification(BertConfig.from_dict(SIZES[size])).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(_encoder())
