@@ -97,10 +97,11 @@ def test_a_run_agrees_with_itself() -> None:
     ("factors", "verdict"),
     [
         ([8.0, 9.0, 10.0], "same"),
-        ([7.0, 7.5, 8.1], "same"),  # 8.1 reaches the older run's lowest
-        ([7.0, 7.5, 7.8], "worse"),
+        ([6.0, 7.5, 8.1], "same"),
+        ([5.0, 5.3, 5.2], "worse"),
         ([5.0, 5.0, 5.0], "worse"),
-        ([10.3, 11.0, 12.0], "better"),
+        ([14.0, 15.0, 16.0], "better"),
+        ([14.0, 2.0, 16.0], "same"),  # such rounds say little
     ],
 )
 def test_ratios_beyond_the_noise_are_told(factors: list[float], verdict: str) -> None:
@@ -113,10 +114,25 @@ def test_ratios_beyond_the_noise_are_told(factors: list[float], verdict: str) ->
 
 
 def test_noise_of_the_control_widens_what_is_the_same() -> None:
-    noisy = [1.0, 0.7, 1.3]
+    noisy = [1.0, 0.7, 1.4]
     old = fake_results(bertrt_int8_again=noisy)
-    new = fake_results(bertrt_int8_again=noisy, pytorch_fp32=[7.0, 7.5, 7.8])
+    new = fake_results(bertrt_int8_again=noisy, pytorch_fp32=[5.0, 5.3, 5.2])
     assert compare(old, new).regressions == ()
+
+
+def test_an_interval_is_students() -> None:
+    change, *_ = compare(fake_results(), fake_results()).changes
+    assert (change.peer, change.workload) == ("pytorch_fp32", "16 tokens")
+    # exp(mean ± 4.30 * deviation / √3) of the logarithms of 8, 9, 10
+    assert change.old_interval == pytest.approx((6.791, 11.817), rel=1e-3)
+    assert change.new_interval == change.old_interval
+
+
+def test_one_round_is_no_evidence() -> None:
+    old, new = fake_results(), fake_results()
+    for peer in new.peers.values():
+        peer.seconds = {key: [10 * (values[0] or 0)] for key, values in peer.seconds.items()}
+    assert {change.verdict for change in compare(old, new).changes} == {"same"}
 
 
 def test_only_like_runs_are_compared() -> None:

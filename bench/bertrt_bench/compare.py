@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread
 from bertrt_bench.peers.registry import CONTROL, OURS
@@ -13,27 +15,28 @@ from bertrt_bench.workloads import WorkloadFacts
 __all__ = ["Change", "Comparison", "compare", "require_like"]
 
 
+# Quantiles of Student's t for 95% on both sides, for 1 to 10 degrees of freedom.
+_STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One ratio in two runs, each with the lowest and highest of its rounds.
-
-    low, high: of the old and the new run, widened by the noise that the run's control shows.
-    """
+    """One ratio in two runs, with the 95% confidence interval of each."""
 
     peer: str
     title: str
     workload: str
     old: Spread
     new: Spread
-    old_range: tuple[float, float]
-    new_range: tuple[float, float]
+    old_interval: tuple[float, float]
+    new_interval: tuple[float, float]
 
     @property
     def verdict(self) -> str:
-        """`same` where the ranges meet; else whether bertrt has lost or gained on the peer."""
-        if self.new_range[1] < self.old_range[0]:
+        """`same` where the intervals meet; else whether bertrt has lost or gained on the peer."""
+        if self.new_interval[1] < self.old_interval[0]:
             return "worse"
-        if self.new_range[0] > self.old_range[1]:
+        if self.new_interval[0] > self.old_interval[1]:
             return "better"
         return "same"
 
@@ -53,14 +56,20 @@ class Comparison:
         """The changes beyond the noise, or all ratios."""
         shown = [c for c in self.changes if everything or c.verdict != "same"]
         rows = [
-            (c.title, c.workload, _shown(c.old, c.old_range), _shown(c.new, c.new_range), c.verdict)
+            (
+                c.title,
+                c.workload,
+                _shown(c.old, c.old_interval),
+                _shown(c.new, c.new_interval),
+                c.verdict,
+            )
             for c in shown
         ]
         same = sum(change.verdict == "same" for change in self.changes)
         note = (
-            f"{same} of {len(self.changes)} ratios agree: the ranges of their rounds, lowest to "
-            "highest, widened by what the control of each run shows, meet. worse: bertrt lost on "
-            "the peer."
+            f"{same} of {len(self.changes)} ratios agree: the 95% confidence intervals of the two "
+            "runs meet (Student's t over the rounds, and no narrower than the control of the run "
+            "strays from 1). worse: bertrt lost on the peer."
         )
         columns = ("peer", "workload", "old ratio", "new ratio", "")
         return Grid("Compared with the older run", note, columns, tuple(rows))
@@ -92,18 +101,26 @@ def compare(old: Results, new: Results) -> Comparison:
             before, after = old.ratio(name, key), new.ratio(name, key)
             if before is None or after is None or name in (OURS, CONTROL):
                 continue
-            ranges = [_range(spread, run, key) for spread, run in ((before, old), (after, new))]
-            changes.append(Change(name, peer.title, facts.full_title, before, after, *ranges))
+            intervals = [_interval(run, name, key) for run in (old, new)]
+            changes.append(Change(name, peer.title, facts.full_title, before, after, *intervals))
     return Comparison(tuple(changes))
 
 
-def _range(spread: Spread, run: Results, workload: str) -> tuple[float, float]:
-    """Lowest to highest of the rounds, or as far around the median as the control strays."""
+def _interval(run: Results, peer: str, workload: str) -> tuple[float, float]:
+    """The 95% confidence interval of a ratio, on a logarithmic scale.
+
+    Few rounds may be alike by chance: it is no narrower than the control's rounds stray from 1.
+    """
+    logarithms = np.log(run.ratios(peer, workload))
+    half = math.inf
+    if len(logarithms) > 1:
+        quantile = _STUDENT_T[min(len(logarithms) - 2, len(_STUDENT_T) - 1)]
+        half = quantile * logarithms.std(ddof=1) / math.sqrt(len(logarithms))
     control = run.noise().get(workload)
-    stray = 1.0
     if control is not None:
-        stray = math.exp(max(abs(math.log(control.low)), abs(math.log(control.high))))
-    return min(spread.low, spread.median / stray), max(spread.high, spread.median * stray)
+        half = max(half, abs(math.log(control.low)), abs(math.log(control.high)))
+    middle = logarithms.mean()
+    return math.exp(middle - half), math.exp(middle + half)
 
 
 def _shown(spread: Spread, reach: tuple[float, float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bertrt_bench.measure import Spread, ratio
+from bertrt_bench.measure import Spread
 from bertrt_bench.peers.registry import CONTROL, OURS
 from bertrt_bench.workloads import WorkloadFacts
 
@@ -175,17 +175,17 @@ class Results:
         found = {key: speed.median for key, speed in speeds.items() if speed is not None}
         return max(found, key=lambda key: found[key]) if found else None
 
-    def ratio(
+    def ratios(
         self, peer: str, theirs: str, ours: str | None = None, to: str = OURS
-    ) -> Spread | None:
-        """How many times as long a peer takes as `to` does, in the rounds that both ran.
+    ) -> list[float]:
+        """How many times as long a peer takes as `to` does, in each round that both ran.
 
         theirs, ours: the workload of each, of the same texts.
         """
         if to not in self.peers or peer not in self.peers:
-            return None
-        pairs = [
-            (slow, fast)
+            return []
+        return [
+            slow / fast
             for slow, fast in zip(
                 self.peers[peer].seconds.get(theirs, []),
                 self.peers[to].seconds.get(ours or theirs, []),
@@ -193,7 +193,13 @@ class Results:
             )
             if slow is not None and fast is not None
         ]
-        return ratio(*zip(*pairs, strict=True)) if pairs else None
+
+    def ratio(
+        self, peer: str, theirs: str, ours: str | None = None, to: str = OURS
+    ) -> Spread | None:
+        """The spread of `ratios`; None where there are none."""
+        found = self.ratios(peer, theirs, ours, to)
+        return Spread.of(found) if found else None
 
     def best_ratio(self, peer: str, set_name: str, to: str = OURS) -> Spread | None:
         """`ratio` of a text set, each of the two in the way that suits it best."""
