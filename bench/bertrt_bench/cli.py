@@ -71,7 +71,8 @@ def _bench(arguments: argparse.Namespace, words: Sequence[str], console: Console
         console.print(f"Report: {output / 'report.html'}; all figures: {output / 'results.json'}")
     if comparison is None:
         return 0
-    console.print(comparison.to_grid().to_rich())
+    changes = comparison.to_grid()
+    console.print(changes.to_rich() if changes.rows else changes.note)
     return 1 if comparison.regressions else 0
 
 

@@ -17,6 +17,7 @@ from bertrt_bench.style import (
     colour,
     label,
     legend_beside,
+    number_points,
     plain_ticks,
     tidy,
     write_beside,
@@ -95,9 +96,8 @@ def _draw_bandwidth(axes: Axes, results: Results) -> None:
         return
     seconds = results.model["products"] / (float(np.median(results.bandwidth)) * 1e9)
     axes.axhline(1000 * seconds, color="#999999", linewidth=1)
-    write_beside(
-        axes, "reading int8 weights from memory once", min(results.single()), 1000 * seconds
-    )
+    words = "reading int8 weights from memory once"
+    write_beside(axes, words, min(results.single()), 1000 * seconds, up=6)
 
 
 def _throughput(results: Results) -> Figure | None:
@@ -177,7 +177,6 @@ def _frontier(results: Results) -> Figure | None:
                 label=f"{number}  {label(peer)}",
                 linestyle="none",
             )
-            write_beside(axes, str(number), speed_median, value(peer))
         steps = _pareto([(speed, value(peer)) for speed, peer in points.values()], higher)
         axes.plot(*zip(*steps, strict=True), color="#bbbbbb", linewidth=1, zorder=0)
         axes.set(xscale="log", xlabel=f"texts/s of the {set_name} texts, each in its best way")
@@ -185,6 +184,7 @@ def _frontier(results: Results) -> Figure | None:
         if not higher:
             axes.set_yscale("log")
         plain_ticks(axes.xaxis)
+        number_points(axes, [(speed, value(peer)) for speed, peer in points.values()])
         tidy(axes, "Error and speed" if not higher else "Accuracy and speed")
     legend_beside(axes)
     return figure

@@ -1,5 +1,7 @@
 """How plots look."""
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullLocator
@@ -12,6 +14,7 @@ __all__ = [
     "colour",
     "label",
     "legend_beside",
+    "number_points",
     "plain_ticks",
     "tidy",
     "write_beside",
@@ -76,6 +79,23 @@ def legend_beside(axes: Axes, *handles_and_labels: list[object]) -> None:
     )
 
 
-def write_beside(axes: Axes, text: str, x: float, y: float) -> None:
-    """Small words on the right of a point."""
-    axes.annotate(text, (x, y), xytext=(7, 1), textcoords="offset points", va="center", fontsize=8)
+def write_beside(axes: Axes, text: str, x: float, y: float, up: float = 0) -> None:
+    """Small words on the right of a point, `up` points of type above it."""
+    axes.annotate(text, (x, y), xytext=(7, up), textcoords="offset points", va="center", fontsize=8)
+
+
+def number_points(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Number points from 1, each number beside its point, and above one that would cover it.
+
+    The scales and limits of the axes must be set.
+    """
+    pixels = axes.transData.transform(points)
+    point = axes.figure.get_dpi() / 72
+    placed: list[tuple[float, float]] = []
+    for index in sorted(range(len(points)), key=lambda number: pixels[number][1]):
+        x, y = pixels[index] / point
+        height = y
+        while any(abs(x - other) < 22 and abs(height - at) < 9 for other, at in placed):
+            height += 1
+        placed.append((x, height))
+        write_beside(axes, str(index + 1), *points[index], up=height - y)
