@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -51,6 +51,7 @@ class _Run:
         self.workers: dict[str, RemotePeer] = {}
         self.folders: dict[str, Path] = {}
         self.right: dict[str, np.ndarray] = {}  # PyTorch's logits of each text
+        self.sources = prepared.digests(plan.model.path, plan.calibration)
         self.done = 0
         turns = 2 + plan.rounds * len(plan.workloads) + min(plan.starts, plan.rounds)
         self.total = len(plan.peers) * turns
@@ -84,8 +85,7 @@ class _Run:
                 self._turn(f"{self._title(name)}: preparing")
                 if self._prepare(name):
                     self._load(name, stack)
-            names = [REFERENCE] if REFERENCE in self.workers else []
-            for name in [*names, *(other for other in self.plan.peers if other not in names)]:
+            for name in _reference_first(self.plan.peers):
                 self._turn(f"{self._title(name)}: checking its answers")
                 self._check(name)
             try:
@@ -113,9 +113,7 @@ class _Run:
             return True
         owner = peer.prepared_as or name
         root = plan.work / "prepared" / plan.model.name
-        folder = prepared.folder_of(
-            owner, plan.peers.get(owner, peer), checkpoint, plan.calibration, root
-        )
+        folder = prepared.folder_of(owner, plan.peers.get(owner, peer), self.sources, root)
         self.folders[name] = folder
         if folder.exists():
             return True
@@ -171,10 +169,7 @@ class _Run:
         """Every workload, and every peer in it, one after another; who begins changes."""
         names = list(self.plan.peers)
         first = number * 5 % len(names)
-        order = [*names[first:], *names[:first]]
-        if REFERENCE in order:  # its answers are what the others' are compared with
-            order.remove(REFERENCE)
-            order.insert(0, REFERENCE)
+        order = _reference_first([*names[first:], *names[:first]])
         self.results.bandwidth.append(read_bandwidth(self.plan.threads))
         for workload in self.plan.workloads:
             for name in order:
@@ -314,6 +309,11 @@ class _Run:
 
     def _title(self, name: str) -> str:
         return self.plan.peers[name].title
+
+
+def _reference_first(names: Iterable[str]) -> list[str]:
+    """PyTorch in front: its answers are what the others' are compared with."""
+    return sorted(names, key=lambda name: name != REFERENCE)
 
 
 def _set_facts(texts: TextSet) -> dict[str, object]:

@@ -151,8 +151,7 @@ def _frontier(results: Results) -> Figure | None:
     set_name = next(iter(results.sets))
     points = {}
     for name, peer in results.shown().items():
-        best = results.best(name, results.of_set(set_name))
-        speed = results.speed(name, best) if best else None
+        speed = results.best_speed(name, set_name)
         if speed is not None and peer.answers is not None:
             points[name] = (speed.median, peer)
     if not points:
@@ -193,14 +192,14 @@ def _frontier(results: Results) -> Figure | None:
 def _resources(results: Results) -> Figure | None:
     """Start, memory and packages."""
     panels: list[tuple[str, Callable[[PeerResult], float | None]]] = [
-        ("process start to first answer, s", lambda peer: _middle(peer.start_seconds)),
-        ("memory (RSS) then, MB", lambda peer: _middle(peer.start_rss_mb)),
+        ("process start to first answer, s", lambda peer: peer.start_median),
+        ("memory (RSS) then, MB", lambda peer: peer.start_rss_median),
         ("installed packages, MB", lambda peer: peer.installed_mb),
     ]
-    peers = {n: p for n, p in results.shown().items() if _middle(p.start_seconds) is not None}
+    peers = {n: p for n, p in results.shown().items() if p.start_median is not None}
     if not peers:
         return None
-    order = sorted(peers, key=lambda name: -(_middle(peers[name].start_seconds) or 0))
+    order = sorted(peers, key=lambda name: -(peers[name].start_median or 0))
     figure = Figure(figsize=(14, 1.2 + 0.36 * len(peers)), layout="constrained")
     for number, (axes, (title, value)) in enumerate(
         zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True)
@@ -253,11 +252,6 @@ def _pareto(points: Sequence[tuple[float, float]], higher: bool) -> list[tuple[f
         if not best or (value > best[-1][1] if higher else value < best[-1][1]):
             best.append((speed, value))
     return best
-
-
-def _middle(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.median(there)) if there else None
 
 
 def _figure(value: float) -> str:

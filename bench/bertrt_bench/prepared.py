@@ -11,17 +11,25 @@ from bertrt_bench.peers.environments import MAIN, REQUIREMENTS
 from bertrt_bench.peers.registry import Peer
 from bertrt_bench.peers.remote import RemotePeer
 
-__all__ = ["folder_of", "prepare", "size_mb"]
+__all__ = ["digests", "folder_of", "prepare", "size_mb"]
 
 _CONVERTERS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 
-def folder_of(
-    name: str, peer: Peer, checkpoint: Path, calibration: Sequence[str], root: Path
-) -> Path:
-    """Where a peer's model goes, by a digest of all that it depends on."""
+def digests(checkpoint: Path, calibration: Sequence[str]) -> list[bytes]:
+    """What all peers' models depend on: the calibration texts and the checkpoint's files."""
+    found = ["\n".join(calibration).encode()]
+    for file in sorted(checkpoint.glob("*")):
+        if file.suffix in (".json", ".safetensors", ".txt"):
+            with file.open("rb") as stream:
+                found.append(hashlib.file_digest(stream, "sha256").digest())
+    return found
+
+
+def folder_of(name: str, peer: Peer, sources: Sequence[bytes], root: Path) -> Path:
+    """Where a peer's model goes, by a digest of `sources` and of what converts them."""
     digest = hashlib.sha256()
-    for part in _parts(peer, checkpoint, calibration):
+    for part in (*sources, *_converter(peer)):
         digest.update(hashlib.sha256(part).digest())
     return root / f"{name}-{digest.hexdigest()[:12]}"
 
@@ -49,15 +57,11 @@ def size_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def _parts(peer: Peer, checkpoint: Path, calibration: Sequence[str]) -> Iterator[bytes]:
-    yield "\n".join(calibration).encode()
-    for file in sorted(checkpoint.glob("*")):
-        if file.suffix in (".json", ".safetensors", ".txt"):
-            with file.open("rb") as stream:
-                yield hashlib.file_digest(stream, "sha256").digest()
-    sources = [peer.module, "bertrt_export"] if peer.kind == "bertrt" else [peer.module]
-    for source in sources:
-        spec = importlib.util.find_spec(source)
+def _converter(peer: Peer) -> Iterator[bytes]:
+    """The code of a peer's module, of the exporter where that is ours, and the versions."""
+    modules = [peer.module, "bertrt_export"] if peer.kind == "bertrt" else [peer.module]
+    for module in modules:
+        spec = importlib.util.find_spec(module)
         for file in _files(spec.origin) if spec is not None and spec.origin else []:
             yield file.read_bytes()
     if peer.environment == MAIN:

@@ -1,6 +1,7 @@
 """What a benchmark has measured, as it is kept in results.json, and what follows from it."""
 
 import json
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,6 +93,16 @@ class PeerResult:
         """Whether it gives other answers than PyTorch, on all texts or on those of a workload."""
         found = [*self.answers_by_workload.values(), *([self.answers] if self.answers else [])]
         return any(answers.wrong for answers in found)
+
+    @property
+    def start_median(self) -> float | None:
+        """Seconds of a new process to its first answer."""
+        return _median(self.start_seconds)
+
+    @property
+    def start_rss_median(self) -> float | None:
+        """MB that it holds then."""
+        return _median(self.start_rss_mb)
 
     def measured(self, workload: str) -> list[float]:
         """The seconds of the rounds in which it ran."""
@@ -201,6 +212,11 @@ class Results:
         found = self.ratios(peer, theirs, ours, to)
         return Spread.of(found) if found else None
 
+    def best_speed(self, peer: str, set_name: str) -> Spread | None:
+        """Texts per second of a set, in the way that suits the peer best."""
+        way = self.best(peer, self.of_set(set_name))
+        return self.speed(peer, way) if way else None
+
     def best_ratio(self, peer: str, set_name: str, to: str = OURS) -> Spread | None:
         """`ratio` of a text set, each of the two in the way that suits it best."""
         keys = self.of_set(set_name)
@@ -213,6 +229,11 @@ class Results:
         """By workload, what the control takes in relation to bertrt: 1, but for noise."""
         found = {key: self.ratio(CONTROL, key) for key in self.workloads}
         return {key: spread for key, spread in found.items() if spread is not None}
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return statistics.median(there) if there else None
 
 
 def _peer(values: dict[str, Any]) -> PeerResult:

@@ -1,5 +1,7 @@
 """The figures of a run as tables."""
 
+from collections.abc import Callable
+
 from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread
 from bertrt_bench.peers.registry import CONTROL, OURS
@@ -41,52 +43,52 @@ def all_tables(results: Results) -> list[Grid]:
 
 def board(results: Results) -> Grid:
     """The summary in 80 columns, while a run goes on: medians alone."""
-    tokens = [count for count in (16, 128) if count in results.single()]
-    columns = ["", "same", *(f"{count} tok, ms" for count in tokens)]
+    columns = ["", "same", *(f"{count} tok, ms" for count in _shown_lengths(results))]
     for name in results.sets:
         columns += [f"{name}/s", "x"]
-    rows = []
-    for name, peer in results.shown().items():
-        row = [_title(peer)[:30], f"{peer.answers.agreement:.1%}" if peer.answers else ""]
-        for count in tokens:
-            found = results.percentiles(name, results.single()[count])
-            row.append("" if found is None else _milliseconds(found[0]))
-        for set_name in results.sets:
-            best = results.best(name, results.of_set(set_name))
-            speed = results.speed(name, best) if best else None
-            ratio = None if name == OURS else results.best_ratio(name, set_name)
-            row.append("" if speed is None else _figure(speed.median))
-            row.append("" if ratio is None else f"{ratio.median:.2f}")
-        rows.append(tuple(row))
+    rows = [
+        (_title(peer)[:30], *_headline(results, name, "", lambda ratio: f"{ratio.median:.2f}"))
+        for name, peer in results.shown().items()
+    ]
     return Grid("", "", tuple(columns), tuple(rows))
+
+
+def _shown_lengths(results: Results) -> list[int]:
+    return [count for count in (16, 128) if count in results.single()]
+
+
+def _headline(results: Results, name: str, absent: str, show: Callable[[Spread], str]) -> list[str]:
+    """Agreement, ms of one text, and of each set texts/s and ratio, which `show` writes."""
+    right = results.peers[name].answers
+    cells = [absent if right is None else f"{right.agreement:.1%}"]
+    for count in _shown_lengths(results):
+        found = results.percentiles(name, results.single()[count])
+        cells.append(absent if found is None else _milliseconds(found[0]))
+    for set_name in results.sets:
+        speed = results.best_speed(name, set_name)
+        ratio = None if name == OURS else results.best_ratio(name, set_name)
+        cells.append(absent if speed is None else _figure(speed.median))
+        cells.append(absent if ratio is None else show(ratio))
+    return cells
 
 
 def summary(results: Results) -> Grid:
     """One line a peer: right answers, speed, start, memory, disk."""
-    tokens = [count for count in (16, 128) if count in results.single()]
     columns = ["", "same label"]
-    columns += [f"{count} tokens, ms" for count in tokens]
+    columns += [f"{count} tokens, ms" for count in _shown_lengths(results)]
     for name in results.sets:
         columns += [f"{name}, texts/s", "ratio"]
     columns += ["start, s", "RSS, MB", "packages, MB"]
-    rows = []
-    for name, peer in results.shown().items():
-        row = [_title(peer), f"{peer.answers.agreement:.1%}" if peer.answers else _NONE]
-        for count in tokens:
-            found = results.percentiles(name, results.single()[count])
-            row.append(_NONE if found is None else _milliseconds(found[0]))
-        for set_name in results.sets:
-            best = results.best(name, results.of_set(set_name))
-            speed = results.speed(name, best) if best else None
-            row.append(_NONE if speed is None else _figure(speed.median))
-            ratio = None if name == OURS else results.best_ratio(name, set_name)
-            row.append(_NONE if ratio is None else ratio.format(2, "x"))
-        row += [
-            _median(peer.start_seconds, 2),
-            _median(peer.start_rss_mb, 0),
-            _NONE if peer.installed_mb is None else f"{peer.installed_mb:.0f}",
-        ]
-        rows.append(tuple(row))
+    rows = [
+        (
+            _title(peer),
+            *_headline(results, name, _NONE, lambda ratio: ratio.format(2, "x")),
+            _number(peer.start_median, 2),
+            _number(peer.start_rss_median),
+            _number(peer.installed_mb),
+        )
+        for name, peer in results.shown().items()
+    ]
     note = (
         "one text: median. texts/s: in the way that suits each best (calls of how many, in which "
         "order: see below). ratio: how many times as long as bertrt int8 it takes, median and "
@@ -106,10 +108,7 @@ def latency(results: Results) -> Grid:
             found = results.percentiles(name, key)
             cells.append(_NONE if found is None else " / ".join(map(_milliseconds, found)))
         rows.append((_title(peer), *cells))
-    note = (
-        "ms, p50 / p95 / p99 of all rounds' runs (3 to 50 in each round, for half a second); "
-        "tokenization included."
-    )
+    note = "ms, p50 / p95 / p99 of all rounds' runs (3 to 50 in each round); tokenization included."
     columns = ("", *(f"{count} tokens" for count in single))
     return Grid("One text at a time", note, columns, tuple(rows) if single else ())
 
@@ -204,18 +203,9 @@ def resources(results: Results) -> Grid:
     """Start, memory and disk."""
     rows = []
     for peer in results.shown().values():
-        rows.append(
-            (
-                _title(peer),
-                _median(peer.start_seconds, 2),
-                _median(peer.start_rss_mb, 0),
-                *(
-                    _NONE if value is None else f"{value:.0f}"
-                    for value in (peer.rss_mb, peer.peak_mb, peer.disk_mb, peer.installed_mb)
-                ),
-                _NONE if peer.prepare_seconds is None else f"{peer.prepare_seconds:.0f}",
-            )
-        )
+        sizes = (peer.rss_mb, peer.peak_mb, peer.disk_mb, peer.installed_mb, peer.prepare_seconds)
+        start = (_number(peer.start_median, 2), _number(peer.start_rss_median))
+        rows.append((_title(peer), *start, *map(_number, sizes)))
     columns = (
         *("", "start to first answer, s", "RSS then, MB", "RSS at the end, MB"),
         *("peak, MB", "model on disk, MB", "packages, MB", "converting, s"),
@@ -326,6 +316,5 @@ def _spread(spread: Spread) -> str:
     return spread.format(digits)
 
 
-def _median(values: list[float | None], digits: int) -> str:
-    there = [value for value in values if value is not None]
-    return f"{Spread.of(there).median:.{digits}f}" if there else _NONE
+def _number(value: float | None, digits: int = 0) -> str:
+    return _NONE if value is None else f"{value:.{digits}f}"

@@ -195,11 +195,9 @@ def text_of(tokens: int, sentences: Sequence[str], tokenizer: Tokenizer) -> str:
     Raises ValueError if no word of theirs is one token by itself.
     """
     special = len(tokenizer.encode("").ids)
-    words = [
-        word
-        for word in dict.fromkeys(" ".join(sentences).split())
-        if len(tokenizer.encode(word).ids) == special + 1
-    ]
+    distinct = list(dict.fromkeys(" ".join(sentences).split()))
+    encodings = tokenizer.encode_batch_fast(distinct)
+    words = [w for w, e in zip(distinct, encodings, strict=True) if len(e.ids) == special + 1]
     if not words:
         raise ValueError("no word of the texts is a single token: give texts in whole words")
     draw = random.Random(tokens)  # noqa: S311 (a workload, not a secret)

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from bertrt_bench.peers.padded import PaddedModel
+from bertrt_bench.peers.padded import INPUTS, PaddedModel, run
 
 __all__ = ["MODEL", "compiled", "converted", "load", "prepare", "run"]
 
 MODEL = "model.xml"
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
@@ -31,8 +30,8 @@ def converted(checkpoint: Path) -> openvino.Model:
     module = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
     return openvino.convert_model(
         module.eval(),
-        example_input={name: torch.ones(2, 8, dtype=torch.int64) for name in _INPUTS},
-        input=[(name, openvino.PartialShape([-1, -1]), np.int64) for name in _INPUTS],
+        example_input={name: torch.ones(2, 8, dtype=torch.int64) for name in INPUTS},
+        input=[(name, openvino.PartialShape([-1, -1]), np.int64) for name in INPUTS],
     )
 
 
@@ -53,8 +52,3 @@ def compiled(
         return logits
 
     return PaddedModel.of(engine, checkpoint)
-
-
-def run(model: PaddedModel, texts: list[str]) -> np.ndarray:
-    """One padded batch."""
-    return model.classify(texts)

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from optimum.onnxruntime import ORTModelForSequenceClassification
 
-from bertrt_bench.peers.padded import PaddedModel
+from bertrt_bench.peers.padded import PaddedModel, run
 
 __all__ = ["load", "load_file", "prepare", "run"]
 
@@ -40,8 +40,3 @@ def load_file(folder: Path, file_name: str, checkpoint: Path, threads: int) -> P
         return logits
 
     return PaddedModel.of(engine, checkpoint)
-
-
-def run(model: PaddedModel, texts: list[str]) -> np.ndarray:
-    """One padded batch."""
-    return model.classify(texts)

@@ -9,7 +9,7 @@ import onnxruntime
 from bertrt.cpus import available_cpus
 from bertrt.tokenizer import Encoding
 
-from bertrt_bench.peers.padded import PaddedModel, Run, padded
+from bertrt_bench.peers.padded import INPUTS, PaddedModel, Run, padded, run
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,6 @@ __all__ = [
     "quantize_per_tensor",
     "run",
 ]
-
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
@@ -43,15 +41,15 @@ def export_padded(model: "torch.nn.Module", file: Path) -> None:
     from bertrt_export.tracing import quiet_exporter
 
     texts, tokens = torch.export.Dim("texts"), torch.export.Dim("tokens", max=512)
-    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in _INPUTS}
+    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in INPUTS}
     with quiet_exporter():
         torch.onnx.export(
             model,
             kwargs=example,
             f=file,
-            input_names=list(_INPUTS),
+            input_names=list(INPUTS),
             output_names=["logits"],
-            dynamic_shapes={name: {0: texts, 1: tokens} for name in _INPUTS},
+            dynamic_shapes={name: {0: texts, 1: tokens} for name in INPUTS},
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -68,11 +66,6 @@ def quantize_per_tensor(graph: Path, output: Path) -> None:
 def load(folder: Path, checkpoint: Path, threads: int) -> PaddedModel:
     """Load the quantized graph with onnxruntime's default options."""
     return PaddedModel.of(_session(folder / "int8.onnx", threads), checkpoint)
-
-
-def run(model: PaddedModel, texts: list[str]) -> np.ndarray:
-    """One padded batch."""
-    return model.classify(texts)
 
 
 def load_padded(graph: Path) -> Callable[[Sequence[Encoding]], np.ndarray]:

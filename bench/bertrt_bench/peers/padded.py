@@ -8,9 +8,19 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-__all__ = ["MAX_TOKENS", "PaddedModel", "Run", "load_tokenizer", "max_tokens", "padded"]
+__all__ = [
+    "INPUTS",
+    "MAX_TOKENS",
+    "PaddedModel",
+    "Run",
+    "load_tokenizer",
+    "max_tokens",
+    "padded",
+    "run",
+]
 
 MAX_TOKENS = 512
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 # The model's inputs by name, int64 [texts, tokens], to logits, float32 [texts, labels].
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -51,15 +61,17 @@ class PaddedModel:
         return self.engine(padded([e.ids for e in encodings], [e.type_ids for e in encodings]))
 
 
+def run(model: PaddedModel, texts: list[str]) -> np.ndarray:
+    """The `run` of all peers that load a PaddedModel: one padded batch."""
+    return model.classify(texts)
+
+
 def padded(
     ids: Sequence[Sequence[int] | np.ndarray], type_ids: Sequence[Sequence[int] | np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The inputs of one batch by name, int64 [texts, longest]; 0 where a text has ended."""
     longest = max(len(row) for row in ids)
-    inputs = {
-        name: np.zeros((len(ids), longest), dtype=np.int64)
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-    }
+    inputs = {name: np.zeros((len(ids), longest), dtype=np.int64) for name in INPUTS}
     for number, (row, types) in enumerate(zip(ids, type_ids, strict=True)):
         inputs["input_ids"][number, : len(row)] = row
         inputs["attention_mask"][number, : len(row)] = 1

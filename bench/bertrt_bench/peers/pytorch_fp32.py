@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from bertrt_bench.peers.padded import PaddedModel
+from bertrt_bench.peers.padded import PaddedModel, run
 
 __all__ = ["load", "module_of", "padded_model", "prepare", "run"]
 
@@ -48,8 +48,3 @@ def padded_model(
         return logits
 
     return PaddedModel.of(engine, checkpoint)
-
-
-def run(model: PaddedModel, texts: list[str]) -> np.ndarray:
-    """One padded batch."""
-    return model.classify(texts)
