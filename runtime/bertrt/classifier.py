@@ -63,20 +63,20 @@ class Classifier:
         self.threads = threads or available_cpus()
         self.max_batch_tokens = max_batch_tokens
         self.precision = choose_precision(self.artifact, precision, device)
-        self._tokenizer = TextTokenizer(self.artifact.path, self.artifact.max_length)
-        self._session = Session(
+        self.tokenizer = TextTokenizer(self.artifact.path, self.artifact.max_length)
+        self.session = Session(
             self.artifact.graph(self.precision),
             device="cpu" if device == "auto" and self.precision == "int8" else device,
             threads=self.threads,
         )
-        if self._session.labels != len(self.labels):
+        if self.session.labels != len(self.labels):
             raise ArtifactError(
-                f"{self.artifact.path}: the graph has {self._session.labels} labels and "
+                f"{self.artifact.path}: the graph has {self.session.labels} labels and "
                 f"config.json names {len(self.labels)}: export the model again"
             )
         if check_answers:
             golden = self.artifact.manifest["golden"]
-            check_golden(golden, self.precision, self._tokenizer, self._session)
+            check_golden(golden, self.precision, self.tokenizer, self.session)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Classifier:
     @property
     def provider(self) -> str:
         """The onnxruntime execution provider that runs the model."""
-        return self._session.provider
+        return self.session.provider
 
     # mypy: a str is an Iterable[str] too; the first overload that fits is the one that is meant.
     @overload
@@ -182,12 +182,12 @@ class Classifier:
     def _logits(self, texts: list[TextInput], truncate: bool, first: int = 0) -> np.ndarray:
         if not texts:
             raise EmptyInputError("there is no text to classify: the list is empty")
-        encodings = self._tokenizer.encode(texts, truncate=truncate, first=first)
+        encodings = self.tokenizer.encode(texts, truncate=truncate, first=first)
         lengths = [len(encoding) for encoding in encodings]
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         plan = plan_batches(lengths, self.max_batch_tokens)
         batches = (pack([encodings[p] for p in positions]) for positions in plan)
-        for positions, rows in zip(plan, self._session.run_all(batches), strict=True):
+        for positions, rows in zip(plan, self.session.run_all(batches), strict=True):
             logits[positions] = rows
         return logits
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from bertrt.artifact import MANIFEST
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
-from bertrt.errors import ArtifactError, BertrtError, InputError
+from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
 from bertrt.instructions import describe_int8
 from bertrt.postprocess import Prediction
 from bertrt.precision import PRECISIONS
+from bertrt.server.cli import add_options, parse_models, settings_from
 from bertrt.session import DEVICES
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
@@ -95,9 +96,30 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
 
+    serve = commands.add_parser(
+        "serve",
+        help="answer over HTTP",
+        description="Serve models over HTTP, in the protocols of text-embeddings-inference, "
+        "Hugging Face's Inference API, KServe v2 (Triton), vLLM and Infinity. In brackets: the "
+        "environment variable of an option. SIGTERM drains, SIGHUP loads the models anew.",
+    )
+    add_options(serve)
+    serve.set_defaults(run=_serve)
+
     # Listed here; `main` hands it to the benchmark, which has a parser of its own.
     commands.add_parser("bench", help="measure bertrt beside PyTorch and other engines")
     return parser, dict(commands.choices)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    settings, models = settings_from(arguments), parse_models(arguments.models)
+    try:  # here, because a program that only classifies needs none of these packages
+        from bertrt.server.run import serve
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"serving needs {error.name}: install it with `pip install 'bertrt[cpu,serve]'`"
+        ) from error
+    serve(models, settings)
 
 
 def _bench(words: list[str]) -> int:

@@ -7,7 +7,12 @@ import numpy as np
 
 from bertrt.tokenizer import Encoding
 
-__all__ = ["PackedBatch", "pack", "plan_batches"]
+__all__ = ["PackedBatch", "choose_batch", "pack", "plan_batches"]
+
+# Texts that wait together are batched together if the longest has at most twice the tokens of the
+# shortest, or no more than this: `bench/results/server` has what other limits did to short texts.
+_ALIKE = 2
+_SHORT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,30 @@ def plan_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int
             batches.append([position])
             longest = lengths[position]
     return batches
+
+
+def choose_batch(
+    lengths: Sequence[int], max_batch_tokens: int, max_batch_texts: int | None = None
+) -> list[int]:
+    """The batch that the first of some waiting texts goes in: positions in `lengths`.
+
+    The first text has waited longest, so it is in the batch whatever its length: nothing waits for
+    ever. With it go those nearest to it in length, as long as the rectangle keeps to
+    `max_batch_tokens` places, as in `plan_batches`, and no short text has to wait for a long one:
+    the time of a batch grows with its tokens, so the short one would be answered several times
+    later, and only the small fixed cost of one batch would be saved.
+    """
+    first = lengths[0]
+    order = sorted(range(len(lengths)), key=lambda position: abs(lengths[position] - first))
+    chosen: list[int] = []
+    shortest = longest = first
+    for position in order[:max_batch_texts]:
+        shortest, longest = min(shortest, lengths[position]), max(longest, lengths[position])
+        alike = longest <= max(_ALIKE * shortest, _SHORT)
+        if chosen and (not alike or (len(chosen) + 1) * longest > max_batch_tokens):
+            break
+        chosen.append(position)
+    return chosen
 
 
 def pack(encodings: Sequence[Encoding]) -> PackedBatch:

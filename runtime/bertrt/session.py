@@ -4,13 +4,14 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bertrt.errors import ArtifactError, BackendError, DeviceError, MissingDependencyError
 from bertrt.instructions import may_saturate
 from bertrt.packing import PackedBatch
-from bertrt.parallel import run_parallel
+from bertrt.parallel import BatchSource, Feeds, run_parallel, run_source
 
 # The wheels report usage to Microsoft unless told not to, and a server should not.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -63,6 +64,17 @@ class Session:
             ) from error
         result: np.ndarray = logits
         return result
+
+    def feeds(self, batch: PackedBatch) -> Feeds:
+        """The batch by the names of the graph's inputs."""
+        return feeds(self._session, batch)
+
+    def run_source(self, source: BatchSource[Any]) -> None:
+        """Run a source's batches until it has no more, as many at a time as `run_all` does.
+
+        The source gets the errors as onnxruntime raises them.
+        """
+        run_source(self._session, source, self._threads)
 
     def run_all(self, batches: Iterable[PackedBatch]) -> list[np.ndarray]:
         """The logits of each batch, float32 [texts, labels], in order.

@@ -1,5 +1,6 @@
 """Text to tokens."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class TextTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise ArtifactError(f"{file} cannot be read as a tokenizer: {error}") from error
         self.max_length = max_length
+        self.vocabulary_size = self._tokenizer.get_vocab_size()
         saved = self._tokenizer.truncation or {}
         settings = read_json(folder, "tokenizer_config.json", "export the model again")
         side = settings.get("truncation_side", saved.get("direction", "right"))
@@ -56,16 +58,24 @@ class TextTokenizer:
                 "not 'left' or 'right'"
             )
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(
-            max_length, strategy=saved.get("strategy", "longest_first"), direction=side
-        )
+        self._strategy = saved.get("strategy", "longest_first")
+        self.truncation_side: str = side
+        self._set_truncation(self._tokenizer, side)
+        self._by_side = {side: self._tokenizer}
+        self._cloning = threading.Lock()
 
     def encode(
-        self, texts: Sequence[TextInput], *, truncate: bool = True, first: int = 0
+        self,
+        texts: Sequence[TextInput],
+        *,
+        truncate: bool = True,
+        first: int = 0,
+        side: str | None = None,
     ) -> list[Encoding]:
         """Encode texts and (text, pair) tuples, in order.
 
         first: the number that errors give to the first text.
+        side: `left` or `right`, where texts are cut; by default as the artifact says.
         Raises InputError for what is not a text, TextTooLongError for a text over `max_length`
         tokens where `truncate` is false.
         """
@@ -73,7 +83,7 @@ class TextTokenizer:
             _check_text(position, text)
         try:
             # Offsets are not needed, so they are not computed.
-            encoded = self._tokenizer.encode_batch_fast(list(texts))
+            encoded = self._cutting(side).encode_batch_fast(list(texts))
         except Exception as error:
             # A string that is no valid Unicode fails in the binding. Say which one it is.
             for position, text in enumerate(texts, first):
@@ -92,6 +102,39 @@ class TextTokenizer:
                 if encoding.truncated:
                     raise TextTooLongError(position, self._full_length(text), self.max_length)
         return encodings
+
+    def from_ids(self, texts: Sequence[Sequence[int]]) -> list[Encoding]:
+        """Encodings of texts that somebody else has tokenized, special tokens included.
+
+        Raises InputError for an id that the tokenizer does not have and for a text without tokens,
+        TextTooLongError for one of more than `max_length`.
+        """
+        for position, ids in enumerate(texts):
+            if not ids:
+                raise InputError(f"text {position} has no tokens")
+            if len(ids) > self.max_length:
+                raise TextTooLongError(position, len(ids), self.max_length)
+            if not all(0 <= token < self.vocabulary_size for token in ids):
+                raise InputError(
+                    f"text {position} has a token id outside 0 to {self.vocabulary_size - 1}"
+                )
+        return [
+            Encoding(np.array(ids, dtype=np.int64), np.zeros(len(ids), dtype=np.int64), False)
+            for ids in texts
+        ]
+
+    def _cutting(self, side: str | None) -> tokenizers.Tokenizer:
+        """The tokenizer that cuts on this side; the one that is not the artifact's is made once."""
+        if side is None or side in self._by_side:
+            return self._by_side[side or self.truncation_side]
+        with self._cloning:
+            other = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+            self._set_truncation(other, side)
+            self._by_side[side] = other
+        return other
+
+    def _set_truncation(self, tokenizer: tokenizers.Tokenizer, side: str) -> None:
+        tokenizer.enable_truncation(self.max_length, strategy=self._strategy, direction=side)
 
     def _full_length(self, text: TextInput) -> int:
         """Tokens of a text that is not cut."""

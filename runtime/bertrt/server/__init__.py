@@ -1,0 +1,1 @@
+"""The HTTP server: `bertrt serve`. Needs the extra `serve`."""

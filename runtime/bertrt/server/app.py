@@ -1,0 +1,90 @@
+"""The ASGI application: the protocols' routes, the pages, and an answer to everything else."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.routing import Route as StarletteRoute
+from starlette.staticfiles import StaticFiles
+
+from bertrt.server.errors import HttpError, failure_of
+from bertrt.server.exchange import to_json
+from bertrt.server.openapi import openapi
+from bertrt.server.protocols import routes
+from bertrt.server.protocols.tei import error as default_error
+from bertrt.server.routes import Endpoint
+from bertrt.server.service import Service
+
+__all__ = ["create_app"]
+
+_PAGES = Path(__file__).parent / "pages"
+
+# Nothing from elsewhere, nothing inline but Swagger UI's styles and pictures.
+_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_EXPOSED = [
+    "x-request-id", "x-truncated", "x-compute-tokens", "x-total-time", "x-tokenization-time",
+    "x-queue-time", "x-inference-time", "retry-after",
+]  # fmt: skip
+
+
+def create_app(service: Service) -> Starlette:
+    """The application that answers for a service."""
+    settings = service.settings
+    protocol_routes = routes(settings.classify_dialect)
+    description = openapi(protocol_routes, with_key=settings.api_key is not None)
+    mounted: list[BaseRoute] = [
+        StarletteRoute(route.path, Endpoint(route, service), methods=[route.method])
+        for route in protocol_routes
+    ]
+    mounted += [
+        StarletteRoute("/openapi.json", _openapi(to_json(description))),
+        StarletteRoute("/ui", _page("ui.html")),
+        StarletteRoute("/docs", _page("docs.html")),
+        Mount("/static", StaticFiles(directory=_PAGES)),
+    ]
+    middleware = []
+    if settings.cors_origin:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origin),
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            )
+        )
+    return Starlette(
+        routes=mounted, middleware=middleware, exception_handlers={HTTPException: _http_error}
+    )
+
+
+def _openapi(content: bytes) -> Callable[[Request], Awaitable[Response]]:
+    async def description(request: Request) -> Response:
+        return Response(content, media_type="application/json")
+
+    return description
+
+
+def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:
+        return FileResponse(_PAGES / name, headers={"content-security-policy": _POLICY})
+
+    return page
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the router finds wrong: no such path, or a method that it does not take."""
+    assert isinstance(error, HTTPException)
+    message = f"{error.detail}: /docs lists the paths and their methods"
+    failure = failure_of(HttpError(error.status_code, message))
+    content = to_json(default_error(failure))
+    return Response(content, failure.status, error.headers, media_type="application/json")

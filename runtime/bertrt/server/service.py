@@ -1,0 +1,295 @@
+"""The one internal call that every protocol translates to: texts -> Classification."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bertrt.errors import BackendError, BertrtError, EmptyInputError
+from bertrt.postprocess import Prediction, predictions, scores
+from bertrt.server.errors import (
+    BatchTooLargeError,
+    ClientGoneError,
+    DeadlineError,
+    NotReadyError,
+    OverloadedError,
+    QueueTimeoutError,
+    TextTooLargeError,
+)
+from bertrt.server.metrics import Metrics
+from bertrt.server.models import ModelRegistry, ServedModel
+from bertrt.server.scheduler import Job, SchedulerClosedError
+from bertrt.server.settings import Settings
+from bertrt.tokenizer import Encoding, TextInput, TextTokenizer
+
+__all__ = ["Caller", "Classification", "Service"]
+
+# Up to this many characters are tokenized where they arrive (well under a millisecond); more would
+# keep other requests waiting, and go to a thread.
+_INLINE_CHARACTERS = 4_000
+
+# A request that is not answered within this many seconds is watched: a client that goes away, and
+# a request that waits for too long. Those that are answered sooner are spared the cost.
+_WATCH_AFTER = 0.05
+
+
+class Caller(Protocol):
+    """Who waits for the answer."""
+
+    deadline: float | None
+    """When (time.monotonic) the answer is of no use any more."""
+
+    def gone(self) -> Awaitable[None]:
+        """Returns when the client has closed the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer to one request.
+
+    logits: float32 [texts, labels], in input order. tokens: of each text. truncated: the positions
+    of the texts that were cut to the model's limit. seconds: by stage: tokenize, queue, inference.
+    """
+
+    model: ServedModel
+    logits: np.ndarray
+    tokens: Sequence[int]
+    truncated: Sequence[int]
+    seconds: dict[str, float]
+
+    def scores(self, activation: str | None = None) -> np.ndarray:
+        """Scores, float32 [texts, labels]; by default with the model's own activation."""
+        return scores(self.logits, activation or self.model.classifier.artifact.activation)
+
+    def predictions(
+        self, activation: str | None = None, top_k: int | None = None
+    ) -> list[list[Prediction]]:
+        """The `top_k` best labels (all for None) of each text, best first."""
+        artifact = self.model.classifier.artifact
+        return predictions(self.logits, artifact.labels, activation or artifact.activation, top_k)
+
+
+class Service:
+    """The models behind admission, tokenizer and queue. Belongs to one event loop.
+
+    sources: a folder or hub id for each name; the first is the default.
+    """
+
+    def __init__(self, sources: Mapping[str, str], settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.models = ModelRegistry(sources, settings, self.metrics, self._jobs_done)
+        self.draining = False
+        self._loaded = False
+        self._loop = asyncio.get_running_loop()
+        self._in_flight = 0
+        # Loading has a thread of its own, so that a reload does not keep long texts waiting.
+        self._tokenizing = ThreadPoolExecutor(1, "bertrt-tokenizer")
+        self._loading = ThreadPoolExecutor(1, "bertrt-loader")
+
+    def require_ready(self) -> None:
+        """NotReadyError unless every model answers, and the server is not stopping."""
+        self._require_loaded()
+        if self.draining:
+            raise NotReadyError("the server is stopping")
+        if not all(model.scheduler.is_running for model in self.models):
+            raise NotReadyError("a model's thread has ended: start the server again")
+
+    def _require_loaded(self) -> None:
+        if not self._loaded:
+            raise NotReadyError("the model is still loading")
+
+    async def load(self) -> None:
+        """Load the models; raises what `Classifier` raises."""
+        await self._loop.run_in_executor(self._loading, self.models.load)
+        self._loaded = True
+
+    async def reload(self) -> None:
+        """Load the models anew, while the old ones go on; one that fails leaves the old one."""
+        await self._loop.run_in_executor(self._loading, self.models.reload)
+
+    async def close(self) -> None:
+        """Answer what is queued and stop."""
+        await self._loop.run_in_executor(self._loading, self.models.close)
+        self._tokenizing.shutdown()
+        self._loading.shutdown()
+
+    async def classify(
+        self,
+        texts: Sequence[TextInput],
+        caller: Caller,
+        *,
+        model: str | None = None,
+        truncate: bool | None = None,
+        side: str | None = None,
+    ) -> Classification:
+        """Classify texts and pairs.
+
+        model: a name; None for the default. truncate: cut texts over the model's limit (on the
+        `left` or `right` side), by default as `auto_truncate` says.
+        Raises the errors of `bertrt.server.errors`.
+        """
+        cut = self.settings.auto_truncate if truncate is None else truncate
+        with self._admitted():
+            characters = self._checked_size(texts)
+            return await self._run(
+                lambda tokenizer: tokenizer.encode(texts, truncate=cut, side=side),
+                caller,
+                model,
+                inline=characters <= _INLINE_CHARACTERS,
+            )
+
+    async def classify_ids(
+        self, texts: Sequence[Sequence[int]], caller: Caller, *, model: str | None = None
+    ) -> Classification:
+        """Classify texts that the client has tokenized, special tokens included.
+
+        Raises InputError for ids that the model does not have, TextTooLongError for too many.
+        """
+        with self._admitted():
+            self._check_count(len(texts))
+            return await self._run(
+                lambda tokenizer: tokenizer.from_ids(texts), caller, model, inline=True
+            )
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """One of the permits; OverloadedError if none is left."""
+        self._require_loaded()
+        if self._in_flight >= self.settings.max_concurrent_requests:
+            raise OverloadedError(
+                f"{self._in_flight} requests are on their way, which is max_concurrent_requests: "
+                "try again a little later"
+            )
+        self._in_flight += 1
+        self.metrics.in_flight.set(self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self.metrics.in_flight.set(self._in_flight)
+
+    def _check_count(self, count: int) -> None:
+        limit = self.settings.max_client_batch_size
+        if not count:
+            raise EmptyInputError("there is no text to classify: the list is empty")
+        if count > limit:
+            raise BatchTooLargeError(
+                f"{count} texts in one request and max_client_batch_size is {limit}: send fewer"
+            )
+
+    def _checked_size(self, texts: Sequence[TextInput]) -> int:
+        """The characters of all texts."""
+        self._check_count(len(texts))
+        limit, total = self.settings.max_text_chars, 0
+        for position, text in enumerate(texts):
+            size = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+            if size > limit:
+                raise TextTooLargeError(
+                    f"text {position} has {size} characters and max_text_chars is {limit}"
+                )
+            total += size
+        return total
+
+    async def _run(
+        self,
+        encode: Callable[[TextTokenizer], list[Encoding]],
+        caller: Caller,
+        model: str | None,
+        *,
+        inline: bool,
+    ) -> Classification:
+        """Encode the texts, here or in a thread; queue them; wait for their logits."""
+        while True:
+            served = self.models.get(model)
+            classifier = served.classifier
+            began = time.monotonic()
+            if inline:
+                encodings = encode(classifier.tokenizer)
+            else:
+                encodings = await self._loop.run_in_executor(
+                    self._tokenizing, encode, classifier.tokenizer
+                )
+            job = Job(encodings, len(classifier.labels), self._loop.create_future())
+            try:
+                served.scheduler.submit(job)
+                break
+            except SchedulerClosedError:
+                continue  # the model was loaded anew meanwhile: its texts go to the new one
+        await self._answer(job, caller)
+        if not np.isfinite(job.logits).all():
+            raise BackendError("the model gave logits that are no numbers")
+        seconds = {
+            "tokenize": job.queued - began,
+            "queue": job.started - job.queued,
+            "inference": job.finished - job.started,
+        }
+        tokens = [len(encoding) for encoding in encodings]
+        truncated = [at for at, encoding in enumerate(encodings) if encoding.truncated]
+        served.metrics.classified(tokens, len(truncated), seconds)
+        return Classification(served, job.logits, tokens, truncated, seconds)
+
+    async def _answer(self, job: Job, caller: Caller) -> None:
+        """Wait until the job is done; give it up if its client does, or when it is too late."""
+        watches: list[asyncio.Task[None]] = []
+        timer = self._loop.call_later(
+            _WATCH_AFTER,
+            lambda: watches.append(self._loop.create_task(self._watch(job, caller))),
+        )
+        try:
+            await job.waiter
+        except BaseException as error:
+            job.error = job.error or error  # what has not begun never will
+            raise
+        finally:
+            timer.cancel()
+            for watch in watches:
+                watch.cancel()
+
+    async def _watch(self, job: Job, caller: Caller) -> None:
+        """Fail the waiter of a job that is of no use any more."""
+        gone = asyncio.ensure_future(caller.gone())
+        try:
+            while True:
+                now = time.monotonic()
+                queued_for = now - job.queued
+                left = [] if job.started else [self.settings.queue_timeout - queued_for]
+                if caller.deadline is not None:
+                    left.append(caller.deadline - now)
+                await asyncio.wait([gone], timeout=max(0.0, min(left)) if left else None)
+                now = time.monotonic()
+                if gone.done():
+                    error: BertrtError = ClientGoneError("the client closed the connection")
+                elif caller.deadline is not None and now >= caller.deadline:
+                    error = DeadlineError("not answered within the time that the request gave")
+                elif not job.started and now - job.queued >= self.settings.queue_timeout:
+                    error = QueueTimeoutError(
+                        f"the request waited for {self.settings.queue_timeout:g} s, which is "
+                        "queue_timeout: try again a little later"
+                    )
+                else:
+                    continue
+                if not job.waiter.done():
+                    job.waiter.set_exception(error)
+                return
+        finally:
+            gone.cancel()
+
+    def _jobs_done(self, jobs: list[Job]) -> None:
+        """Hand jobs back to the loop; called on the session's threads."""
+        self._loop.call_soon_threadsafe(_wake, jobs)
+
+
+def _wake(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.waiter.done():
+            continue  # its client is gone, or it was too late
+        if job.error is None:
+            job.waiter.set_result(None)
+        else:
+            job.waiter.set_exception(job.error)

@@ -1,0 +1,104 @@
+"""What `bertrt serve` can be told: each setting is a flag and an environment variable."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
+from bertrt.precision import PRECISIONS
+from bertrt.session import DEVICES
+
+__all__ = ["Settings", "environment_name", "flag_name"]
+
+DIALECTS = ("vllm", "infinity")
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field with its line of help and the values it may have (`least`, `choices`)."""
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to serve. Raises ValueError, which names the value and what it may be.
+
+    Sizes are in what the name says (tokens, texts, bytes, characters), times in seconds, `max_wait`
+    in milliseconds.
+    """
+
+    host: str = _setting("127.0.0.1", "the address to listen at; 0.0.0.0 for all")
+    port: int = _setting(8000, "the port to listen at; 0 for any that is free", least=0)
+    device: str = _setting("auto", "where to run the model", choices=DEVICES)
+    precision: str = _setting("auto", "which of a model's graphs to run", choices=PRECISIONS)
+    threads: int | None = _setting(
+        None, "threads of the model; by default the CPUs this process may use", least=1
+    )
+    max_batch_tokens: int = _setting(
+        DEFAULT_MAX_BATCH_TOKENS, "the places of one batch: its texts x its longest text", least=1
+    )
+    max_batch_requests: int | None = _setting(None, "the texts of one batch at most", least=1)
+    max_wait_ms: float = _setting(
+        0.0, "how long a batch that is not full waits for more texts", least=0
+    )
+    max_concurrent_requests: int = _setting(
+        512, "requests on their way at a time; others get 429", least=1
+    )
+    max_client_batch_size: int = _setting(256, "the texts of one request at most", least=1)
+    max_text_chars: int = _setting(100_000, "the characters of one text at most", least=1)
+    max_body_bytes: int = _setting(
+        2_000_000, "the bytes of one request's body at most, after decompression", least=1
+    )
+    queue_timeout: float = _setting(
+        10.0, "seconds that a request waits for the model at most, before it gets 503", least=0.001
+    )
+    read_timeout: float = _setting(
+        10.0, "seconds that a client has to send its headers, and then its body", least=0.001
+    )
+    drain_delay: float = _setting(
+        0.5, "seconds between a SIGTERM, when /health turns 503, and closing the port", least=0
+    )
+    drain_timeout: float = _setting(
+        30.0, "seconds that requests on their way have after the port is closed", least=0
+    )
+    auto_truncate: bool = _setting(
+        True, "cut texts over the model's limit where a request does not say; else they get 422"
+    )
+    classify_dialect: str = _setting(
+        "vllm", "whose /classify to speak (/v1/classify is always vLLM's)", choices=DIALECTS
+    )
+    api_key: str | None = _setting(
+        None, "require `Authorization: Bearer KEY`; better given by its environment variable"
+    )
+    cors_origin: tuple[str, ...] = _setting(
+        (), "an origin whose pages may call the server; may be repeated; `*` for any"
+    )
+    access_log: bool = _setting(False, "log each request, not only those that fail")
+    log_format: str = _setting("text", "how to log", choices=LOG_FORMATS)
+    log_level: str = _setting("info", "what to log", choices=LOG_LEVELS)
+    log_texts: bool = _setting(
+        False, "put texts, and stack traces, which may hold them, into the log"
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value, limits = getattr(self, option.name), option.metadata
+            if "choices" in limits and value not in limits["choices"]:
+                allowed = ", ".join(limits["choices"])
+                raise ValueError(f"{option.name} is {value!r}: choose one of {allowed}")
+            if "least" in limits and value is not None and not value >= limits["least"]:
+                raise ValueError(f"{option.name} is {value}: give {limits['least']} or more")
+        if self.port > 65535:
+            raise ValueError(f"port is {self.port}: give 65535 at most")
+        if self.api_key is not None and not self.api_key.strip():
+            raise ValueError("api_key is empty: give a key, or leave it out")
+
+
+def flag_name(name: str) -> str:
+    """`max_body_bytes` -> `--max-body-bytes`."""
+    return "--" + name.replace("_", "-")
+
+
+def environment_name(name: str) -> str:
+    """`max_body_bytes` -> `BERTRT_MAX_BODY_BYTES`."""
+    return "BERTRT_" + name.upper()
