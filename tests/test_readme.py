@@ -10,6 +10,8 @@ import pytest
 from bertrt_bench.results import Results
 from bertrt_bench.tables import summary
 
+from tests.serving import serving
+
 _ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCKS = _BLOCK.findall((_ROOT / "README.md").read_text(encoding="utf-8"))
@@ -22,6 +24,10 @@ _COMMANDS = [
 ]
 
 
+_SERVE = "bertrt serve model"
+_CURL = "curl localhost:8000/predict "
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the README's commands have been run, one after another."""
@@ -30,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "reviews.txt").write_text("great fun\na waste of time\n")
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in _COMMANDS:
-        if command.startswith(("bertrt ", "export-model ")):
+        if command.startswith(("bertrt ", "export-model ")) and command != _SERVE:
             environment = {**os.environ, "PATH": scripts}
             subprocess.run(command, shell=True, check=True, cwd=folder, env=environment)
     return folder
@@ -43,6 +49,21 @@ def test_python_block_runs(folder: Path, code: str) -> None:
 
 def test_the_export_command_is_among_those_run(folder: Path) -> None:
     assert (folder / "model" / "bertrt.json").is_file()
+
+
+def test_the_server_answers_as_shown(folder: Path) -> None:
+    """The curl command, and an answer that begins as the one below it."""
+    assert _SERVE in _COMMANDS
+    ((command, shown),) = [
+        (command, _COMMANDS[at + 1])
+        for at, command in enumerate(_COMMANDS)
+        if command.startswith(_CURL)
+    ]
+    with serving(folder / "model") as server:
+        here = command.replace("localhost:8000", server.url.removeprefix("http://"))
+        answer = subprocess.run(here, shell=True, check=True, capture_output=True, text=True).stdout
+    for part in shown.split("…"):
+        assert part in answer
 
 
 def test_the_summary_is_that_of_the_committed_run() -> None:

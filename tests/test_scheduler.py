@@ -101,7 +101,7 @@ class _Bench:
         """A job with texts of these lengths, whose logits will be `first`, `first + 1`, .."""
         ids = [np.full(length, first + at, dtype=np.int64) for at, length in enumerate(lengths)]
         job = Job([Encoding(each, np.zeros_like(each), False) for each in ids], labels=1)
-        self.scheduler.submit(job)
+        self.scheduler.submit([job])
         return job
 
     def let_end(self, batches: int = 1_000) -> None:

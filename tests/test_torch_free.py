@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,21 @@ def test_missing_onnxruntime_names_the_extra(serving_python: str) -> None:
     )
     assert ran.returncode == 1
     assert "pip install 'bertrt[cpu]'" in ran.stderr
+
+
+def test_serving_without_its_extra_names_it(serving_python: str, tiny_artifact: Path) -> None:
+    command = [serving_python, "-m", "bertrt", "serve", str(tiny_artifact)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "pip install 'bertrt[cpu,serve]'" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_the_server_imports_no_more_than_its_extra_brings() -> None:
+    program = "import bertrt.server.run, json, sys; print(json.dumps(list(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    roots = {name.partition(".")[0] for name in json.loads(ran.stdout)}
+    assert {"starlette", "uvicorn", "msgspec"} <= roots
+    for package in ("torch", "transformers", "onnx", "bertrt_export", "pydantic", "fastapi"):
+        assert package not in roots

@@ -29,7 +29,8 @@ class Job:
     """The texts of one request on their way through the session. Times are time.monotonic's.
 
     logits: float32 [texts, labels], complete once the job is done.
-    queued, started, finished: when it came, its first batch began, its last batch ended; 0 before.
+    queued, started, finished: when it was made, its first batch began, its last batch ended; 0 for
+        what has not been yet.
     error: why there will be no answer. Whoever does not want it any more sets it: texts of a job
     with an error do not reach the session.
     waiter: the submitter's own; the scheduler does not look at it.
@@ -44,7 +45,8 @@ class Job:
         self.waiter = waiter
         self.logits = np.empty((len(encodings), labels), dtype=np.float32)
         self.remaining = len(encodings)
-        self.queued = self.started = self.finished = 0.0
+        self.queued = time.monotonic()
+        self.started = self.finished = 0.0
         self.error: BaseException | None = None
 
 
@@ -101,14 +103,14 @@ class Scheduler:
         """Whether the thread that empties the queue is alive."""
         return self._thread.is_alive()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job; SchedulerClosedError after `close`."""
-        job.queued = time.monotonic()
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs; SchedulerClosedError after `close`."""
         with self._changed:
             if self._closed:
                 raise SchedulerClosedError
-            self._queue.extend((job, position) for position in range(len(job.encodings)))
-            self.queued_tokens += sum(map(len, job.encodings))
+            for job in jobs:
+                self._queue.extend((job, position) for position in range(len(job.encodings)))
+                self.queued_tokens += sum(map(len, job.encodings))
             self._changed.notify()
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from bertrt.server.errors import (
 )
 from bertrt.server.metrics import Metrics
 from bertrt.server.models import ModelRegistry, ServedModel
-from bertrt.server.scheduler import Job, SchedulerClosedError
+from bertrt.server.scheduler import Job, Scheduler, SchedulerClosedError
 from bertrt.server.settings import Settings
 from bertrt.tokenizer import Encoding, TextInput, TextTokenizer
 
@@ -88,6 +88,7 @@ class Service:
         self._loaded = False
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
+        self._submitting: list[tuple[ServedModel, Job]] = []
         # Loading has a thread of its own, so that a reload does not keep long texts waiting.
         self._tokenizing = ThreadPoolExecutor(1, "bertrt-tokenizer")
         self._loading = ThreadPoolExecutor(1, "bertrt-loader")
@@ -216,12 +217,12 @@ class Service:
                     self._tokenizing, encode, classifier.tokenizer
                 )
             job = Job(encodings, len(classifier.labels), self._loop.create_future())
+            self._submit_soon(served, job)
             try:
-                served.scheduler.submit(job)
+                await self._answer(job, caller)
                 break
             except SchedulerClosedError:
                 continue  # the model was loaded anew meanwhile: its texts go to the new one
-        await self._answer(job, caller)
         if not np.isfinite(job.logits).all():
             raise BackendError("the model gave logits that are no numbers")
         seconds = {
@@ -233,6 +234,30 @@ class Service:
         truncated = [at for at, encoding in enumerate(encodings) if encoding.truncated]
         served.metrics.classified(tokens, len(truncated), seconds)
         return Classification(served, job.logits, tokens, truncated, seconds)
+
+    def _submit_soon(self, model: ServedModel, job: Job) -> None:
+        """Queue a job once all requests that have come with it are read.
+
+        The loop reads what has arrived on all connections, then runs their handlers. Were each
+        queued by itself, the session would begin with the first and leave the others to the next
+        batch, and its thread and the loop's would fight for the interpreter meanwhile.
+        """
+        if not self._submitting:
+            self._loop.call_soon(self._submit_all)
+        self._submitting.append((model, job))
+
+    def _submit_all(self) -> None:
+        submitting, self._submitting = self._submitting, []
+        by_scheduler: dict[Scheduler, list[Job]] = {}
+        for model, job in submitting:
+            by_scheduler.setdefault(model.scheduler, []).append(job)
+        for scheduler, jobs in by_scheduler.items():
+            try:
+                scheduler.submit(jobs)
+            except SchedulerClosedError as closed:
+                for job in jobs:
+                    job.error = closed
+                _wake(jobs)
 
     async def _answer(self, job: Job, caller: Caller) -> None:
         """Wait until the job is done; give it up if its client does, or when it is too late."""
