@@ -50,7 +50,7 @@ def _log_entries(server: Server) -> list[dict[str, object]]:
     "key", [None, "Bearer wrong", "secret", "Bearer x", "Basic secret", "Bearer sécret"]
 )
 def test_without_the_key_only_health_is_told(server: Server, key: str | None) -> None:
-    headers = {} if key is None else {"authorization": key.encode("latin-1")}
+    headers = {} if key is None else {b"authorization": key.encode("latin-1")}
     with httpx.Client(base_url=server.url, headers=headers) as stranger:
         for path in ("/predict", "/", "/classify", "/v1/classify", "/v2/models/tiny/infer"):
             answer = stranger.post(path, json={"inputs": "x", "input": "x"})

@@ -277,7 +277,11 @@ def test_a_port_that_is_taken_is_said(tiny_artifact: Path) -> None:
 
 
 def test_settings_come_from_the_environment_and_flags_go_first(tiny_artifact: Path) -> None:
-    env = {"BERTRT_MAX_CLIENT_BATCH_SIZE": "3", "BERTRT_MAX_TEXT_CHARS": "50"}
+    env = {
+        "BERTRT_MAX_CLIENT_BATCH_SIZE": "3",
+        "BERTRT_MAX_TEXT_CHARS": "50",
+        "BERTRT_PORT": "tcp://10.0.0.1:80",  # as Kubernetes sets it beside a Service `bertrt`
+    }
     options = ("--max-text-chars", "60")
     with serving(tiny_artifact, options=options, env=env) as server:
         info = httpx.get(f"{server.url}/info").json()

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,6 +31,8 @@ _POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# After an upgrade no browser may join a new page with old files.
+_REVALIDATED = {"cache-control": "no-cache"}
 _EXPOSED = [
     "x-request-id", "x-truncated", "x-compute-tokens", "x-total-time", "x-tokenization-time",
     "x-queue-time", "x-inference-time", "retry-after",
@@ -50,7 +53,7 @@ def create_app(service: Service) -> ASGIApp:
         StarletteRoute("/openapi.json", _openapi(to_json(description))),
         StarletteRoute("/ui", _page("ui.html")),
         StarletteRoute("/docs", _page("docs.html")),
-        Mount("/static", StaticFiles(directory=_PAGES)),
+        Mount("/static", _Static(directory=_PAGES)),
     ]
     app: ASGIApp = _Shortcut(
         {(route.method, route.path): endpoint for route, endpoint in endpoints},
@@ -65,6 +68,15 @@ def create_app(service: Service) -> ASGIApp:
             expose_headers=_EXPOSED,
         )
     return app
+
+
+class _Static(StaticFiles):
+    """The pages' files, which a browser asks for anew each time (most often: 304)."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers.update(_REVALIDATED)
+        return response
 
 
 class _Shortcut:
@@ -92,7 +104,8 @@ def _openapi(content: bytes) -> Callable[[Request], Awaitable[Response]]:
 
 def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
     async def page(request: Request) -> Response:
-        return FileResponse(_PAGES / name, headers={"content-security-policy": _POLICY})
+        headers = {"content-security-policy": _POLICY, **_REVALIDATED}
+        return FileResponse(_PAGES / name, headers=headers)
 
     return page
 

@@ -54,7 +54,7 @@ def settings_from(
         variable = environment_name(option.name)
         if given is not None:
             values[option.name] = _converted(option, given, flag_name(option.name))
-        elif environment.get(variable):
+        elif environment.get(variable) and not _is_service_link(environment[variable]):
             values[option.name] = _converted(option, environment[variable], variable)
     return Settings(**values)
 
@@ -78,6 +78,11 @@ def parse_models(words: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"two models are called {name!r}: name them, as in a={model}")
         models[name] = model
     return models
+
+
+def _is_service_link(value: str) -> bool:
+    """Kubernetes puts BERTRT_PORT=tcp://10.0.0.1:80 into every pod beside a Service `bertrt`."""
+    return value.startswith("tcp://")
 
 
 def _converted(option: Field[Any], value: Any, source: str) -> Any:

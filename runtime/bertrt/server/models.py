@@ -68,9 +68,9 @@ class ModelRegistry:
             try:
                 new = self._load(name)
             except BertrtError as error:
-                _logger.error(
-                    "model %s could not be loaded again, the old one stays: %s", name, type(error)
-                )
+                # No path goes into the log: the model's name stands for its folder.
+                why = str(error).replace(self._sources[name], name)
+                _logger.error("model %s is not loaded again, the old one stays: %s", name, why)
                 continue
             old, self._models[name] = self._models[name], new
             old.scheduler.close()

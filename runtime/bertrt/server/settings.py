@@ -90,8 +90,9 @@ class Settings:
                 raise ValueError(f"{option.name} is {value}: give {limits['least']} or more")
         if self.port > 65535:
             raise ValueError(f"port is {self.port}: give 65535 at most")
-        if self.api_key is not None and not self.api_key.strip():
-            raise ValueError("api_key is empty: give a key, or leave it out")
+        key = self.api_key
+        if key is not None and not (key.strip() and key.isascii() and key.isprintable()):
+            raise ValueError("api_key is empty or not printable ASCII, which a header cannot hold")
 
 
 def flag_name(name: str) -> str:

@@ -47,7 +47,7 @@ export async function describeModel(info, name) {
     labels: parameters.labels,
     activation: parameters.activation,
     maxTokens: parameters.max_length,
-    precision: parameters.precision,
+    precision: { fp32: "float32" }[parameters.precision] ?? parameters.precision, // as in `info`
     provider: parameters.execution_provider,
   };
 }
@@ -162,6 +162,9 @@ function failure(response, text) {
 
 /** The server's sentence; a proxy in between may have answered with something else. */
 function messageOf(response, text) {
+  if (response.status === 401) {
+    return `The server ${apiKey() ? "does not accept this API key" : "asks for an API key"}.`;
+  }
   let message;
   try {
     message = JSON.parse(text).error;

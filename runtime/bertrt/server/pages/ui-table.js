@@ -1,7 +1,7 @@
 // The table of many lines' results: sorted by any column, and as CSV.
 
 import { csvOf } from "./ui-lines.js";
-import { count, element, lineRow } from "./ui-view.js";
+import { count, element, lineRow, whole } from "./ui-view.js";
 
 const ROWS_AT_FIRST = 200;
 const ROWS_MORE = 1000;
@@ -44,15 +44,15 @@ export class LinesTable {
 
   draw() {
     if (this.rows.length === 0) return;
-    const { activation, maxTokens } = this.#model;
+    const { maxTokens } = this.#model;
     const { body, summary, more, shown } = this.#parts;
     const rows = this.#sorted().slice(0, this.#shown);
-    body.replaceChildren(...rows.map((row) => lineRow(row, activation)));
+    body.replaceChildren(...rows.map(lineRow));
     const cut = this.rows.filter((row) => row.truncated).length;
     const cutText = cut ? `, ${cut} cut to ${count(maxTokens, "token")}` : "";
     summary.textContent = `${count(this.rows.length, "line")}${cutText}.`;
     more.hidden = rows.length === this.rows.length;
-    shown.textContent = `The first ${rows.length} of ${count(this.rows.length, "row")}.`;
+    shown.textContent = `The first ${whole(rows.length)} of ${count(this.rows.length, "row")}.`;
   }
 
   download() {
@@ -73,6 +73,7 @@ export class LinesTable {
     button.addEventListener("click", () => this.#sortBy(index));
     const cell = element("th", { className }, button);
     cell.scope = "col";
+    cell.setAttribute("role", "columnheader");
     return cell;
   }
 

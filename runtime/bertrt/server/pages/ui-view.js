@@ -14,7 +14,11 @@ export function element(tag, { className = "", text } = {}, ...children) {
 }
 
 export function count(number, one, many = `${one}s`) {
-  return `${wholeNumber.format(number)} ${number === 1 ? one : many}`;
+  return `${whole(number)} ${number === 1 ? one : many}`;
+}
+
+export function whole(number) {
+  return wholeNumber.format(number);
 }
 
 export function milliseconds(value) {
@@ -23,9 +27,10 @@ export function milliseconds(value) {
 }
 
 /** A score for reading; the exact one goes into the element's value. */
-export function scoreText(score, activation) {
-  if (activation === "none") return Number(score.toPrecision(5)).toString();
-  return score > 0 && score < 0.00005 ? "< 0.0001" : score.toFixed(4);
+export function scoreText(score) {
+  const size = Math.abs(score);
+  if (size >= 100_000 || (size < 0.00005 && size > 0)) return score.toExponential(3);
+  return score.toFixed(4);
 }
 
 export function activationNote(activation, labelCount) {
@@ -44,9 +49,8 @@ export function scoreBars(ranked, activation, limit) {
     bar.style.width = `${width}%`;
     const track = element("span", { className: "track" }, bar);
     track.setAttribute("aria-hidden", "true");
-    const value = element("data", { className: "score", text: scoreText(score, activation) });
-    value.value = String(score);
-    value.title = String(score);
+    const value = element("data", { className: "score", text: scoreText(score) });
+    value.value = value.title = String(score);
     return element("li", {}, element("span", { className: "label", text: label }), track, value);
   });
 }
@@ -108,7 +112,7 @@ export function tokensView(tokens, maxTokens) {
   used.style.width = `${Math.min(100, (100 * tokens) / maxTokens)}%`;
   const track = element("div", { className: "track" }, used);
   track.setAttribute("aria-hidden", "true");
-  return [track, element("p", { text: `${tokens} of ${count(maxTokens, "token")} at most` })];
+  return [track, element("p", { text: `${tokens} of ${count(maxTokens, "token")}` })];
 }
 
 export function cutNotice(maxTokens, direction) {
@@ -120,17 +124,20 @@ export function cutNotice(maxTokens, direction) {
 }
 
 /** One line of the table. */
-export function lineRow(row, activation) {
-  const score = element("data", { text: scoreText(row.score, activation) });
-  score.value = String(row.score);
+export function lineRow(row) {
+  const score = element("data", { text: scoreText(row.score) });
+  score.value = score.title = String(row.score);
   const texts = row.input.map((part) => element("div", { className: "clamped", text: part }));
-  return element(
-    "tr",
-    {},
+  const cells = [
     element("td", { className: "number", text: String(row.line) }),
     element("td", { className: "text" }, ...texts),
-    element("td", { className: "label", text: row.label }),
+    element("td", { className: "label" }, element("div", { text: row.label })),
     element("td", { className: "number" }, score),
-    element("td", { text: row.truncated ? "yes" : "" }),
-  );
+    element("td", { text: row.truncated ? "cut" : "" }),
+  ];
+  // Said, because the style for narrow windows makes them something else than a table to browsers.
+  for (const cell of cells) cell.setAttribute("role", "cell");
+  const made = element("tr", {}, ...cells);
+  made.setAttribute("role", "row");
+  return made;
 }

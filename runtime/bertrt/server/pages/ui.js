@@ -14,6 +14,7 @@ import {
   scoreBars,
   scoreText,
   tokensView,
+  whole,
 } from "./ui-view.js";
 
 const REDRAW_EVERY = 500; // milliseconds
@@ -41,6 +42,7 @@ async function start() {
   try {
     state.info = await loadInfo();
   } catch (error) {
+    $("model-name").textContent = "–";
     report(error);
     // The model is still loading: nobody should have to press a button for that.
     if (error.status === 503) setTimeout(start, RETRY_LOADING_AFTER);
@@ -124,7 +126,7 @@ function showResult(model, result) {
   const [best] = state.ranked;
   setStatus(
     `Answered in ${milliseconds(result.elapsed)}`,
-    `${best.label}, ${scoreText(best.score, model.activation)}.`,
+    `${best.label}, ${scoreText(best.score)}.`,
   );
 }
 
@@ -132,6 +134,7 @@ function showScores(activation) {
   const { ranked, allLabels } = state;
   const bars = scoreBars(ranked, activation, allLabels ? Infinity : FIRST_LABELS);
   $("scores").replaceChildren(...bars);
+  $("scores").classList.toggle("long", bars.length > FIRST_LABELS);
   $("scores-more").hidden = ranked.length <= FIRST_LABELS;
   const all = count(ranked.length, "label");
   const first = `first ${FIRST_LABELS}`;
@@ -157,6 +160,7 @@ async function classifyLines(signal) {
     throw new ApiError(problem);
   }
   table.clear(model);
+  drawTable();
   showProgress(rows.length);
   $("running").hidden = false;
   const began = performance.now();
@@ -223,12 +227,12 @@ function showProgress(total) {
 }
 
 function doneOf(total) {
-  return `${table.rows.length} of ${count(total, "line")}`;
+  return `${whole(table.rows.length)} of ${count(total, "line")}`;
 }
 
 function showSpeed(elapsed) {
   const perSecond = (1000 * table.rows.length) / elapsed;
-  const speed = perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond);
+  const speed = perSecond < 10 ? perSecond.toFixed(1) : whole(Math.round(perSecond));
   const seconds = (elapsed / 1000).toFixed(elapsed < 10_000 ? 2 : 0);
   setStatus(`${count(table.rows.length, "line")} in ${seconds} s, ${speed} a second`);
 }
@@ -282,6 +286,7 @@ async function submit(event) {
     await (mode() === "lines" ? classifyLines : classifyOne)(running.signal);
   } catch (error) {
     if (running.signal.aborted) return;
+    $("one-result").hidden = true; // it is another text's
     setStatus("");
     report(error);
   } finally {
@@ -327,7 +332,7 @@ function report(error) {
   $("alert").replaceChildren(element("p", { text: message }));
   if (error.retryAfter) $("alert").append(element("p", { text: retryHint(error) }));
   $("alert").hidden = false;
-  if (error.status === 401) askForKey();
+  if (error.status === 401) askForKey(error);
   else $("alert").scrollIntoView({ block: "nearest" });
 }
 
@@ -341,12 +346,10 @@ function clearProblem() {
   $("key-problem").hidden = true;
 }
 
-function askForKey() {
+function askForKey({ message }) {
   $("settings").open = true;
   $("key-problem").hidden = false;
-  $("key-problem").textContent = apiKey()
-    ? "The server does not accept this key."
-    : "This server asks for an API key.";
+  $("key-problem").textContent = message;
   $("key").focus();
 }
 

@@ -113,8 +113,8 @@ async def _infer(exchange: Exchange) -> Reply:
     request, raw = _parsed(exchange)
     model = _model(exchange)
     parameters = request.parameters
-    if "timeout" in parameters:
-        exchange.expire_in(_whole(parameters["timeout"], "parameters.timeout") / 1e6)
+    if (timeout := _whole(parameters.get("timeout", 0), "parameters.timeout")) > 0:
+        exchange.expire_in(timeout / 1e6)
     truncate = parameters.get("truncate")
     if not isinstance(truncate, bool | None):
         raise MalformedError("parameters.truncate is neither true nor false")
