@@ -11,6 +11,7 @@ import pytest
 from bertrt.errors import BackendError
 from bertrt.packing import PackedBatch
 from bertrt.parallel import Feeds, run_source
+from bertrt.server.models import rank
 from bertrt.server.scheduler import Job, Scheduler, SchedulerClosedError
 from bertrt.tokenizer import Encoding
 
@@ -258,3 +259,16 @@ def test_with_max_wait_a_full_batch_does_not_wait() -> None:
         bench.submit(16, 16, 16, 16)
         bench.done.wait_for(1)
         assert bench.session.batches == [[16, 16, 16, 16]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_only_the_job_whose_logits_are_no_numbers_fails() -> None:
+    encodings = [Encoding(np.ones(3, dtype=np.int64), np.zeros(3, dtype=np.int64), False)] * 2
+    good, bad, gone = (Job(encodings, labels=2) for _ in range(3))
+    good.logits[:] = [[1.0, 1.0], [-90.0, 5.0]]
+    bad.logits[:] = [[1.0, 2.0], [np.nan, -np.inf]]
+    gone.error = RuntimeError("the client is gone")
+    rank([good, bad, gone], "softmax")
+    assert good.error is None and isinstance(bad.error, BackendError)
+    assert good.scores == pytest.approx(np.array([[0.5, 0.5], [0.0, 1.0]]), abs=1e-6)
+    assert good.order.tolist() == [[0, 1], [1, 0]]

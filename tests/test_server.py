@@ -117,13 +117,17 @@ def test_bodies_that_do_not_unpack_are_refused(
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "deflate", "gzip;q=0, deflate", "identity"])
-def test_long_answers_are_compressed_if_the_client_likes(
-    client: httpx.Client, accepted: str
-) -> None:
-    found = client.get("/metrics", headers={"accept-encoding": accepted})
-    expected = {"gzip;q=0, deflate": "deflate", "identity": None}.get(accepted, accepted)
-    assert found.headers.get("content-encoding") == expected
-    assert "bertrt_requests_total" in found.text
+def test_long_answers_are_compressed_if_the_client_likes(server: Server, accepted: str) -> None:
+    tensors = [{"name": "text", "shape": [4], "datatype": "BYTES", "data": ["fun"] * 4}]
+    wanted = [{"name": name} for name in ("scores", "logits", "tokens")] * 12
+    headers = {"authorization": "Bearer secret", "accept-encoding": accepted}
+    with httpx.Client(base_url=server.url, headers=headers) as client:
+        answer = client.post("/v2/models/tiny/infer", json={"inputs": tensors, "outputs": wanted})
+        expected = {"gzip;q=0, deflate": "deflate", "identity": None}.get(accepted, accepted)
+        assert answer.headers.get("content-encoding") == expected
+        assert len(answer.json()["outputs"]) == 36
+        # tritonclient.http.aio accepts gzip for these too, and could not read them.
+        assert "content-encoding" not in client.get("/metrics").headers
 
 
 def test_a_request_keeps_its_id(client: httpx.Client) -> None:
@@ -156,6 +160,10 @@ def test_paths_and_methods_that_are_not_there(client: httpx.Client) -> None:
     wrong = client.get("/predict")
     assert wrong.status_code == 405 and wrong.headers["allow"] == "POST"
     assert _error(client.post("/models/other", json={"inputs": "x"}))[0] == 404
+    # Each in the words of its protocol.
+    assert client.get("/v1/classify").json()["error"]["code"] == 405
+    assert client.post("/v1/embeddings").json()["error"]["type"] == "NotFoundError"
+    assert client.get("/v2/nothing").json().keys() == {"error"}
     assert client.post("/classify", json={"input": "x", "model": "other"}).status_code == 404
 
 
@@ -172,6 +180,18 @@ def test_the_log_has_the_request_and_neither_text_nor_path(
     written = server.log.read_text(encoding="utf-8")
     assert secret not in written and str(tiny_artifact) not in written
     assert "Traceback" not in written and "secret" not in written
+
+
+def test_the_root_is_health_and_for_browsers_the_playground(client: httpx.Client) -> None:
+    assert client.get("/").status_code == 200 and client.get("/").text == ""
+    browser = client.get("/", headers={"accept": "text/html,*/*"})
+    assert browser.status_code == 307 and browser.headers["location"] == "ui"
+
+
+def test_zero_shot_is_refused_and_not_answered_wrongly(client: httpx.Client) -> None:
+    parameters = {"candidate_labels": ["sports", "politics"], "multi_label": False}
+    answer = client.post("/", json={"inputs": "I love it", "parameters": parameters})
+    assert answer.status_code == 422 and "zero-shot" in answer.json()["error"]
 
 
 def test_metrics_count_requests_texts_and_stages(client: httpx.Client) -> None:

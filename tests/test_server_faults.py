@@ -74,6 +74,29 @@ def test_bodies_that_are_none(server: Server, body: tuple[bytes, int]) -> None:
     assert answer.json()["error"] and answer.json()["error_type"] in ("Validation", "Empty")
 
 
+@pytest.mark.parametrize(
+    ("headers", "parameters"),
+    [
+        ({"inference-header-content-length": "9" * 5_000}, {}),
+        ({"inference-header-content-length": "-1"}, {}),
+        ({"inference-header-content-length": "9999"}, {}),
+        ({}, {"timeout": 10**400}),
+        ({}, {"timeout": 1.5}),
+        ({}, {"truncate": 1}),
+        ({}, {"binary_data_size": 3}),
+    ],
+)
+def test_numbers_that_are_none(
+    server: Server, headers: dict[str, str], parameters: dict[str, object]
+) -> None:
+    tensor: dict[str, object] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x"]}
+    if "binary_data_size" in parameters:
+        headers, tensor = {"inference-header-content-length": "60"}, {**tensor, "data": None}
+    body = json.dumps({"inputs": [tensor], "parameters": parameters})
+    answer = httpx.post(f"{server.url}/v2/models/tiny/infer", content=body, headers=headers)
+    assert answer.status_code == 422 and answer.json().keys() == {"error"}, answer.text
+
+
 def test_texts_of_every_kind_are_answered(server: Server) -> None:
     texts = ["", " ", "\x00", "\ufffd", "\U0001f600" * 50, "\u202e\u0301", "a\nb\tc", "[SEP] [CLS]"]
     answer = httpx.post(f"{server.url}/predict", json={"inputs": [[text] for text in texts]})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Prediction", "predictions", "scores"]
+__all__ = ["Prediction", "label_ranked", "predictions", "ranked", "scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,19 @@ def predictions(
 ) -> list[list[Prediction]]:
     """The `top_k` best labels (all for None) of each text, best first; ties in label order."""
     probabilities = scores(logits, activation)
-    order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top_k]
+    return label_ranked(probabilities, ranked(probabilities), labels, top_k)
+
+
+def ranked(probabilities: np.ndarray) -> np.ndarray:
+    """The labels' indices by score, best first, int64 [texts, labels]; ties in label order."""
+    return np.argsort(-probabilities, axis=-1, kind="stable")
+
+
+def label_ranked(
+    probabilities: np.ndarray, order: np.ndarray, labels: Sequence[str], top_k: int | None = None
+) -> list[list[Prediction]]:
+    """`predictions` of scores, float32 [texts, labels], that have been ranked."""
     return [
-        [Prediction(labels[index], float(row[index])) for index in best]
-        for row, best in zip(probabilities, order, strict=True)
+        [Prediction(labels[index], row[index]) for index in best[:top_k]]
+        for row, best in zip(probabilities.tolist(), order.tolist(), strict=True)
     ]

@@ -17,8 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bertrt.server.errors import HttpError, failure_of
 from bertrt.server.exchange import to_json
 from bertrt.server.openapi import openapi
-from bertrt.server.protocols import routes
-from bertrt.server.protocols.tei import error as default_error
+from bertrt.server.protocols import routes, wording_at
 from bertrt.server.routes import Endpoint
 from bertrt.server.service import Service
 
@@ -115,5 +114,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{error.detail}: /docs lists the paths and their methods"
     failure = failure_of(HttpError(error.status_code, message))
-    content = to_json(default_error(failure))
+    content = to_json(wording_at(request.url.path)(failure))
     return Response(content, failure.status, error.headers, media_type="application/json")

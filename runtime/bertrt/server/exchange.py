@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import itertools
 import json
 import os
 import time
@@ -31,6 +32,10 @@ JSON = "application/json"
 
 # Shorter replies are not worth compressing, whatever the client accepts.
 _COMPRESS_FROM = 4_096
+
+# New ids begin with what no other process has.
+_PROCESS = os.urandom(10).hex()
+_numbers = itertools.count()
 
 _encoder = msgspec.json.Encoder()
 
@@ -153,7 +158,9 @@ class Exchange:
         headers = {"x-request-id": self.request_id, **reply.headers}
         if self.classification is not None:
             headers.update(_measured(self.classification, time.monotonic() - self.started))
-        if len(reply.content) >= _COMPRESS_FROM:
+        # Nothing but answers: tritonclient.http.aio accepts gzip everywhere, and unpacks only them.
+        is_answer = reply.status == 200 and self.scope["method"] == "POST"
+        if is_answer and len(reply.content) >= _COMPRESS_FROM:
             encoding = _accepted(self.headers.get("accept-encoding", ""))
             headers["vary"] = "accept-encoding"
             if encoding is not None:
@@ -204,7 +211,7 @@ def _request_id(given: str | None) -> str:
     """The client's id if it is fit for a log, else a new one."""
     if given and len(given) <= 128 and given.isascii() and given.isprintable():
         return given
-    return os.urandom(16).hex()
+    return f"{_PROCESS}{next(_numbers):012x}"
 
 
 def _measured(result: Classification, total: float) -> dict[str, str]:

@@ -5,17 +5,44 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from bertrt.artifact import MANIFEST, file_sha256
 from bertrt.classifier import Classifier
-from bertrt.errors import BertrtError
+from bertrt.errors import BackendError, BertrtError
+from bertrt.postprocess import ranked, scores
 from bertrt.server.errors import NotReadyError, UnknownModelError
 from bertrt.server.metrics import Metrics, ModelMetrics
 from bertrt.server.scheduler import Job, Scheduler
 from bertrt.server.settings import Settings
 
-__all__ = ["ModelRegistry", "ServedModel"]
+__all__ = ["ModelRegistry", "ServedModel", "rank"]
 
 _logger = logging.getLogger("bertrt.server")
+
+
+def rank(jobs: list[Job], activation: str) -> None:
+    """Fill in the scores of jobs that are done, all at once: numpy's calls cost more than its work.
+
+    A job whose logits are no numbers fails.
+    """
+    answered = [job for job in jobs if job.error is None]
+    if not answered:
+        return
+    logits = np.concatenate([job.logits for job in answered])
+    if not np.isfinite(logits).all():
+        for job in answered:
+            if not np.isfinite(job.logits).all():
+                job.error = BackendError("the model gave logits that are no numbers")
+        rank(jobs, activation)
+        return
+    probabilities = scores(logits, activation)
+    order = ranked(probabilities)
+    at = 0
+    for job in answered:
+        end = at + len(job.logits)
+        job.scores, job.order = probabilities[at:end], order[at:end]
+        at = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +132,15 @@ class ModelRegistry:
         )
         sha256 = file_sha256(classifier.artifact.path / MANIFEST)
         counters = ModelMetrics(self._metrics, name)
+        activation = classifier.artifact.activation
+
+        def done(jobs: list[Job]) -> None:
+            rank(jobs, activation)
+            self._done(jobs)
+
         scheduler = Scheduler(
             classifier.session,
-            self._done,
+            done,
             counters,
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_texts=settings.max_batch_requests,

@@ -28,7 +28,8 @@ class SchedulerClosedError(Exception):
 class Job:
     """The texts of one request on their way through the session. Times are time.monotonic's.
 
-    logits: float32 [texts, labels], complete once the job is done.
+    logits: float32 [texts, labels], complete once the job is done. scores, order: the same for the
+        model's own scores and their ranking, which whoever gets the done jobs may fill in.
     queued, started, finished: when it was made, its first batch began, its last batch ended; 0 for
         what has not been yet.
     error: why there will be no answer. Whoever does not want it any more sets it: texts of a job
@@ -37,13 +38,15 @@ class Job:
     """
 
     __slots__ = (
-        "encodings", "error", "finished", "logits", "queued", "remaining", "started", "waiter",
+        "encodings", "error", "finished", "logits", "order", "queued", "remaining", "scores",
+        "started", "waiter",
     )  # fmt: skip
 
     def __init__(self, encodings: Sequence[Encoding], labels: int, waiter: Any = None) -> None:
         self.encodings = encodings
         self.waiter = waiter
         self.logits = np.empty((len(encodings), labels), dtype=np.float32)
+        self.scores = self.order = self.logits
         self.remaining = len(encodings)
         self.queued = time.monotonic()
         self.started = self.finished = 0.0

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from bertrt.errors import BackendError, BertrtError, EmptyInputError
-from bertrt.postprocess import Prediction, predictions, scores
+from bertrt.errors import BertrtError, EmptyInputError
+from bertrt.postprocess import Prediction, label_ranked, predictions, scores
 from bertrt.server.errors import (
     BatchTooLargeError,
     ClientGoneError,
@@ -52,26 +52,34 @@ class Caller(Protocol):
 class Classification:
     """The answer to one request.
 
-    logits: float32 [texts, labels], in input order. tokens: of each text. truncated: the positions
-    of the texts that were cut to the model's limit. seconds: by stage: tokenize, queue, inference.
+    job: its logits and scores, float32 [texts, labels], in input order. tokens: of each text.
+    truncated: the positions of the texts that were cut to the model's limit. seconds: by stage:
+    tokenize, queue, inference.
     """
 
     model: ServedModel
-    logits: np.ndarray
+    job: Job
     tokens: Sequence[int]
     truncated: Sequence[int]
     seconds: dict[str, float]
 
     def scores(self, activation: str | None = None) -> np.ndarray:
         """Scores, float32 [texts, labels]; by default with the model's own activation."""
-        return scores(self.logits, activation or self.model.classifier.artifact.activation)
+        return self.job.scores if activation is None else scores(self.logits, activation)
 
     def predictions(
         self, activation: str | None = None, top_k: int | None = None
     ) -> list[list[Prediction]]:
         """The `top_k` best labels (all for None) of each text, best first."""
-        artifact = self.model.classifier.artifact
-        return predictions(self.logits, artifact.labels, activation or artifact.activation, top_k)
+        labels = self.model.classifier.labels
+        if activation is None:
+            return label_ranked(self.job.scores, self.job.order, labels, top_k)
+        return predictions(self.logits, labels, activation, top_k)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """The model's raw answers, float32 [texts, labels]."""
+        return self.job.logits
 
 
 class Service:
@@ -223,8 +231,6 @@ class Service:
                 break
             except SchedulerClosedError:
                 continue  # the model was loaded anew meanwhile: its texts go to the new one
-        if not np.isfinite(job.logits).all():
-            raise BackendError("the model gave logits that are no numbers")
         seconds = {
             "tokenize": job.queued - began,
             "queue": job.started - job.queued,
@@ -233,7 +239,7 @@ class Service:
         tokens = [len(encoding) for encoding in encodings]
         truncated = [at for at, encoding in enumerate(encodings) if encoding.truncated]
         served.metrics.classified(tokens, len(truncated), seconds)
-        return Classification(served, job.logits, tokens, truncated, seconds)
+        return Classification(served, job, tokens, truncated, seconds)
 
     def _submit_soon(self, model: ServedModel, job: Job) -> None:
         """Queue a job once all requests that have come with it are read.

@@ -4,13 +4,14 @@ Source: huggingface_hub's InferenceClient.text_classification, which takes the f
 answer; so one text too is answered by a list of lists.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from bertrt.errors import EmptyInputError
-from bertrt.server.errors import MalformedError
+from bertrt.server.errors import MalformedError, UnsupportedError
 from bertrt.server.exchange import Exchange
+from bertrt.server.protocols import tei
 from bertrt.server.protocols.tei import Score, error, ranked_scores
 from bertrt.server.routes import Route
 from bertrt.tokenizer import TextInput
@@ -33,6 +34,7 @@ class Parameters(Struct):
     top_k: int | None = None
     function_to_apply: Literal["softmax", "sigmoid", "none", "default"] | None = None
     truncation: bool | None = None
+    candidate_labels: Any = None
 
 
 class TextClassificationRequest(Struct):
@@ -45,6 +47,11 @@ class TextClassificationRequest(Struct):
 async def _classify(exchange: Exchange) -> list[list[Score]]:
     request: TextClassificationRequest = exchange.message
     parameters = request.parameters or Parameters()
+    if parameters.candidate_labels is not None:
+        raise UnsupportedError(
+            "candidate_labels are for zero-shot classification, which this server does not do: "
+            "leave them out for the scores of the model's own labels"
+        )
     if parameters.top_k is not None and parameters.top_k < 1:
         raise MalformedError(f"top_k is {parameters.top_k}: give 1 or more, or leave it out")
     inputs = request.inputs if isinstance(request.inputs, list) else [request.inputs]
@@ -78,7 +85,24 @@ def _route(path: str, summary: str) -> Route:
     )
 
 
+def _get(
+    word: str, handle: Any, summary: str, response: Any = None, *, open: bool = False
+) -> Route:
+    return Route(
+        method="GET",
+        path=f"/models/{{name:path}}/{word}",
+        handle=handle,
+        summary=summary,
+        tag=TAG,
+        error=error,
+        response=response,
+        open=open,
+    )
+
+
 ROUTES = (
     _route("/", "Every label's score, one list a text"),
     _route("/models/{name:path}", "The same for a model by its name"),
+    _get("health", tei.health, "200 when the model answers, else 503", open=True),
+    _get("info", tei.info, "What the model is, and its limits", tei.Info),
 )

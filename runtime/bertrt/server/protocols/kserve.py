@@ -142,7 +142,7 @@ def _parsed(exchange: Exchange) -> tuple[InferRequest, dict[str, bytes]]:
     length = exchange.headers.get(_HEADER_LENGTH)
     if length is None:
         return decode_json(_decoder, exchange.body), {}
-    if not length.isdecimal() or int(length) > len(exchange.body):
+    if not (length.isdecimal() and len(length) < 12 and int(length) <= len(exchange.body)):
         raise MalformedError("Inference-Header-Content-Length is not the length of a JSON header")
     request: InferRequest = decode_json(_decoder, exchange.body[: int(length)])
     raw: dict[str, bytes] = {}
@@ -218,8 +218,8 @@ def _classes(values: np.ndarray, labels: Sequence[str], count: int) -> list[str]
 
 
 def _whole(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise MalformedError(f"{name} is {value!r}: give a whole number")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise MalformedError(f"{name} is not a whole number from 0 to 2^63 - 1")
     return value
 
 
@@ -289,14 +289,25 @@ async def _config(exchange: Exchange) -> dict[str, Any]:
         "backend": "bertrt",
         "max_batch_size": exchange.service.settings.max_client_batch_size,
         "input": [
-            {"name": name, "data_type": "TYPE_STRING", "dims": [1], "optional": name != "text"}
+            {
+                "name": name,
+                "data_type": "TYPE_STRING",
+                "dims": [1],
+                "reshape": {"shape": []},
+                "optional": name != "text",
+            }
             for name in _INPUTS
         ],
         "output": [
             {
                 "name": name,
                 "data_type": _TRITON_TYPES[output.datatype],
-                "dims": _shape(output, model) or [1],
+                # Triton has no empty `dims`: one value a text is [1], reshaped.
+                **(
+                    {"dims": _shape(output, model)}
+                    if output.per_label
+                    else {"dims": [1], "reshape": {"shape": []}}
+                ),
             }
             for name, output in _OUTPUTS.items()
         ],
@@ -305,8 +316,13 @@ async def _config(exchange: Exchange) -> dict[str, Any]:
 
 
 async def _statistics(exchange: Exchange) -> dict[str, Any]:
-    """Triton's statistics, of what the metrics count."""
-    model = _model(exchange)
+    """Triton's statistics of a model, or of all."""
+    models = [_model(exchange)] if "name" in exchange.path else exchange.service.models
+    return {"model_stats": [_model_statistics(exchange, model) for model in models]}
+
+
+def _model_statistics(exchange: Exchange, model: ServedModel) -> dict[str, Any]:
+    """What the metrics count, as Triton words it."""
     value = exchange.service.metrics.value
     name = {"model": model.name}
 
@@ -317,20 +333,16 @@ async def _statistics(exchange: Exchange) -> dict[str, Any]:
         return {"count": int(count), "ns": int(seconds * 1e9)}
 
     return {
-        "model_stats": [
-            {
-                "name": model.name,
-                "version": "1",
-                "inference_count": int(value("bertrt_texts_total", name)),
-                "execution_count": int(value("bertrt_batch_texts_count", name)),
-                "inference_stats": {
-                    "success": stage("total"),
-                    "queue": stage("queue"),
-                    "compute_input": stage("tokenize"),
-                    "compute_infer": stage("inference"),
-                },
-            }
-        ]
+        "name": model.name,
+        "version": "1",
+        "inference_count": int(value("bertrt_texts_total", name)),
+        "execution_count": int(value("bertrt_batch_texts_count", name)),
+        "inference_stats": {
+            "success": stage("total"),
+            "queue": stage("queue"),
+            "compute_input": stage("tokenize"),
+            "compute_infer": stage("inference"),
+        },
     }
 
 
@@ -385,6 +397,7 @@ def _of_model(path: str) -> list[Route]:
 _VERSION = "/v2/models/{name:path}/versions/{version}"
 _MODEL = "/v2/models/{name:path}"
 ROUTES = (
+    _get("/v2/models/stats", _statistics, "Counts and times of all models, as Triton words them"),
     *_of_model(_VERSION),
     _get(_VERSION, _metadata, "What the model takes and gives"),
     *_of_model(_MODEL),

@@ -16,7 +16,7 @@ from bertrt.server.routes import Route
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
 
-__all__ = ["ROUTES", "Score", "TeiError", "error", "ranked_scores"]
+__all__ = ["ROUTES", "Info", "Score", "TeiError", "error", "health", "info", "ranked_scores"]
 
 TAG = "text-embeddings-inference"
 
@@ -166,9 +166,10 @@ class Info(Struct):
     truncation_direction: str
 
 
-async def _info(exchange: Exchange) -> Info:
+async def info(exchange: Exchange) -> Info:
+    """What the model of the path is, or the default one, and the limits."""
     settings = exchange.service.settings
-    model = exchange.service.models.get()
+    model = exchange.service.models.get(exchange.path.get("name"))
     classifier = model.classifier
     return Info(
         model_id=model.name,
@@ -202,9 +203,17 @@ def _model_type(model: ServedModel) -> dict[str, Any]:
     return {"reranker" if len(labels) == 1 else "classifier": names}
 
 
-async def _health(exchange: Exchange) -> Reply:
+async def health(exchange: Exchange) -> Reply:
+    """200 with nothing, or NotReadyError."""
     exchange.service.require_ready()
     return Reply(media_type="text/plain")
+
+
+async def _root(exchange: Exchange) -> Reply:
+    """Health, as from text-embeddings-inference; a browser gets the playground."""
+    if "text/html" in exchange.headers.get("accept", ""):
+        return Reply(status=307, media_type="text/plain", headers={"location": "ui"})
+    return await health(exchange)
 
 
 async def _metrics(exchange: Exchange) -> Reply:
@@ -249,8 +258,9 @@ ROUTES = (
         request=RerankRequest,
         response=list[Rank],
     ),
-    _get("/info", _info, "What is served, and its limits", Info, open=False),
-    _get("/health", _health, "200 when the model answers, else 503", open=True),
-    _get("/ping", _health, "The same, at SageMaker's path", open=True),
+    _get("/info", info, "What is served, and its limits", Info, open=False),
+    _get("/health", health, "200 when the model answers, else 503", open=True),
+    _get("/", _root, "The same; a browser is sent to the playground", open=True),
+    _get("/ping", health, "The same, at SageMaker's path", open=True),
     _get("/metrics", _metrics, "Counters for Prometheus", open=True),
 )

@@ -1,0 +1,43 @@
+"""A server that the files of this folder share."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bertrt import Classifier
+
+from tests.clients.expected import LONG_LABELS, TOPICS
+from tests.helpers import edit_config
+from tests.serving import Server, serving
+
+
+@pytest.fixture(scope="session")
+def classifier(tiny_artifact: Path) -> Classifier:
+    """What all three models are but for their labels."""
+    return Classifier(tiny_artifact, "cpu")
+
+
+@pytest.fixture(scope="session")
+def server(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same weights three times.
+
+    `sentiment` is `tiny_artifact`, `team/topics` scores each of its labels by itself, and the
+    labels of `long` make its metadata long.
+    """
+    parent = tmp_path_factory.mktemp("models")
+    for name, labels, problem in (
+        ("topics", TOPICS, "multi_label_classification"),
+        ("long", LONG_LABELS, "single_label_classification"),
+    ):
+        shutil.copytree(tiny_artifact, parent / name)
+        names = {str(index): label for index, label in enumerate(labels)}
+        edit_config(parent / name, {"id2label": names, "problem_type": problem})
+    models = (f"sentiment={tiny_artifact}", f"team/topics={parent}/topics", f"{parent}/long")
+    with serving(*models) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def url(server: Server) -> str:
+    return server.url
