@@ -22,7 +22,6 @@ __all__ = [
     "NotReadyError",
     "OverloadedError",
     "QueueTimeoutError",
-    "SlowClientError",
     "TextTooLargeError",
     "UnknownModelError",
     "UnsupportedError",
@@ -78,10 +77,6 @@ class NotReadyError(BertrtError):
     """The server is starting or stopping."""
 
 
-class SlowClientError(BertrtError):
-    """A client that does not finish sending its request."""
-
-
 class ClientGoneError(BertrtError):
     """A client that closed the connection before it had its answer."""
 
@@ -113,7 +108,6 @@ _TABLE: dict[type[BaseException], tuple[int, str]] = {
     EmptyInputError: (400, "Empty"),
     AuthenticationError: (401, "Unauthorized"),
     UnknownModelError: (404, "NotFound"),
-    SlowClientError: (408, "Timeout"),
     BodyTooLargeError: (413, "Validation"),
     BatchTooLargeError: (413, "Validation"),
     TextTooLargeError: (413, "Validation"),

@@ -1,6 +1,5 @@
 """One HTTP request and its answer: limits, JSON, compression, headers; of any protocol."""
 
-import asyncio
 import hmac
 import itertools
 import json
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 from bertrt.server.errors import (
@@ -21,7 +19,6 @@ from bertrt.server.errors import (
     ClientGoneError,
     EncodingError,
     MalformedError,
-    SlowClientError,
 )
 from bertrt.server.service import Classification, Service
 from bertrt.tokenizer import TextInput
@@ -58,34 +55,48 @@ class Exchange:
     """
 
     __slots__ = (
-        "_receive", "body", "classification", "deadline", "headers", "message", "path",
-        "request_id", "scope", "service", "started",
+        "_headers",
+        "_receive",
+        "body",
+        "classification",
+        "deadline",
+        "message",
+        "path",
+        "request_id",
+        "scope",
+        "service",
+        "started",
     )  # fmt: skip
 
     def __init__(self, service: Service, scope: Scope, receive: Receive) -> None:
         self.started = time.monotonic()
         self.service, self.scope, self._receive = service, scope, receive
-        self.headers = Headers(scope=scope)
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path: Mapping[str, str] = scope.get("path_params", {})
-        self.request_id = _request_id(self.headers.get("x-request-id"))
+        self.request_id = _request_id(self.header("x-request-id"))
         self.body = b""
         self.message: Any = None
         self.deadline: float | None = None
         self.classification: Classification | None = None
+
+    def header(self, name: str) -> str | None:
+        """A header of the request, by its name in small letters."""
+        value = self._headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def authenticate(self) -> None:
         """AuthenticationError unless the request has the API key, if there is one."""
         key = self.service.settings.api_key
         if key is None:
             return
-        scheme, _, given = self.headers.get("authorization", "").partition(" ")
+        scheme, _, given = (self.header("authorization") or "").partition(" ")
         matches = hmac.compare_digest(given.strip().encode(), key.encode())
         if scheme.lower() != "bearer" or not matches:
             raise AuthenticationError("give the server's API key: `Authorization: Bearer KEY`")
 
     def read_deadline(self) -> None:
         """Note the time that the client gives the server (`X-Request-Timeout-Ms`)."""
-        given = self.headers.get("x-request-timeout-ms")
+        given = self.header("x-request-timeout-ms")
         if given is None:
             return
         if not given.isdecimal() or len(given) > 9 or not int(given):
@@ -99,32 +110,26 @@ class Exchange:
     async def read_body(self) -> None:
         """Read the whole body, decompressed.
 
-        Raises BodyTooLargeError, SlowClientError, ClientGoneError, EncodingError.
+        Raises BodyTooLargeError, ClientGoneError, EncodingError.
         """
         settings = self.service.settings
-        announced = self.headers.get("content-length", "0")
+        announced = self.header("content-length") or "0"
         if announced.isdecimal() and int(announced) > settings.max_body_bytes:
             raise _too_large(settings.max_body_bytes)
         parts: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(settings.read_timeout):
-                more = True
-                while more:
-                    event = await self._receive()
-                    if event["type"] == "http.disconnect":
-                        raise ClientGoneError("the client closed the connection")
-                    part, more = event.get("body", b""), event.get("more_body", False)
-                    parts.append(part)
-                    size += len(part)
-                    if size > settings.max_body_bytes:
-                        raise _too_large(settings.max_body_bytes)
-        except TimeoutError as error:
-            raise SlowClientError(
-                f"the body did not arrive within {settings.read_timeout:g} s (read_timeout)"
-            ) from error
+        more = True
+        while more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":  # so it is as well where it took too long
+                raise ClientGoneError("the client closed the connection")
+            part, more = event.get("body", b""), event.get("more_body", False)
+            parts.append(part)
+            size += len(part)
+            if size > settings.max_body_bytes:
+                raise _too_large(settings.max_body_bytes)
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        encoding = self.headers.get("content-encoding")
+        encoding = self.header("content-encoding")
         self.body = _decompress(body, encoding, settings.max_body_bytes) if encoding else body
 
     async def gone(self) -> None:
@@ -161,7 +166,7 @@ class Exchange:
         # Nothing but answers: tritonclient.http.aio accepts gzip everywhere, and unpacks only them.
         is_answer = reply.status == 200 and self.scope["method"] == "POST"
         if is_answer and len(reply.content) >= _COMPRESS_FROM:
-            encoding = _accepted(self.headers.get("accept-encoding", ""))
+            encoding = _accepted(self.header("accept-encoding") or "")
             headers["vary"] = "accept-encoding"
             if encoding is not None:
                 reply.content = _compress(reply.content, encoding)

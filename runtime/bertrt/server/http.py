@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with limits for clients that send headers slowly or without end."""
+"""uvicorn's HTTP protocol, with limits for clients that send slowly or without end."""
 
 import asyncio
 from typing import Any
@@ -11,15 +11,16 @@ _MAX_HEADER_BYTES = 65_536
 
 
 def bounded_protocol(read_timeout: float) -> type[HttpToolsProtocol]:
-    """A protocol that gives a client `read_timeout` seconds for its headers, and 64 KiB.
+    """A protocol that gives a client `read_timeout` seconds for its headers, and for its body.
 
-    Headers that take longer are answered with 408, longer ones with 431, and a connection that
-    sends nothing at all is closed. (uvicorn would keep all of them for ever.)
+    What takes longer is answered with 408, headers over 64 KiB with 431, and a connection that
+    sends nothing at all is closed. (uvicorn would keep all of them for ever.) A request that
+    arrives in one piece, as most do, costs no timer.
     """
 
     class BoundedProtocol(HttpToolsProtocol):
         _timer: asyncio.TimerHandle | None = None
-        _in_headers = False
+        _in_headers = _in_body = False
         _header_bytes = 0
 
         def connection_made(self, transport: Any) -> None:
@@ -31,15 +32,13 @@ def bounded_protocol(read_timeout: float) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._timer is not None and not self._in_headers:
+            if self._timer is not None and not (self._in_headers or self._in_body):
                 self._stop_timer()  # it has sent something
             self._header_bytes += len(data)
             super().data_received(data)
-            if not self._in_headers:
-                return
-            if self._header_bytes > _MAX_HEADER_BYTES:
+            if self._in_headers and self._header_bytes > _MAX_HEADER_BYTES:
                 self._refuse(431)
-            elif self._timer is None:
+            elif (self._in_headers or self._in_body) and self._timer is None:
                 self._timer = self.loop.call_later(read_timeout, self._refuse, 408)
 
         def on_message_begin(self) -> None:
@@ -47,10 +46,15 @@ def bounded_protocol(read_timeout: float) -> type[HttpToolsProtocol]:
             self._in_headers = True
 
         def on_headers_complete(self) -> None:
-            self._in_headers = False
+            self._in_headers, self._in_body = False, True
             self._header_bytes = 0
-            self._stop_timer()
+            self._stop_timer()  # the body has its own
             super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._in_body = False
+            self._stop_timer()
+            super().on_message_complete()
 
         def _stop_timer(self) -> None:
             if self._timer is not None:
@@ -59,10 +63,12 @@ def bounded_protocol(read_timeout: float) -> type[HttpToolsProtocol]:
 
         def _refuse(self, status: int) -> None:
             self._stop_timer()
-            if not self.transport.is_closing():
+            if self.transport.is_closing():
+                return
+            if self._in_headers or not self.cycle.response_started:
                 self.transport.write(
                     STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
                 )
-                self.transport.close()
+            self.transport.close()
 
     return BoundedProtocol

@@ -111,8 +111,6 @@ def refusal(failure: Failure, wording: Callable[[Failure], Any]) -> Reply:
     headers = {"retry-after": "1"} if failure.retry else {}
     if failure.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if failure.status == 408:
-        headers["connection"] = "close"  # the rest of its request may still come
     return Reply(to_json(wording(failure)), status=failure.status, headers=headers)
 
 

@@ -139,7 +139,7 @@ async def _infer(exchange: Exchange) -> Reply:
 
 def _parsed(exchange: Exchange) -> tuple[InferRequest, dict[str, bytes]]:
     """The JSON of a request, and the bytes of its binary tensors by name."""
-    length = exchange.headers.get(_HEADER_LENGTH)
+    length = exchange.header(_HEADER_LENGTH)
     if length is None:
         return decode_json(_decoder, exchange.body), {}
     if not (length.isdecimal() and len(length) < 12 and int(length) <= len(exchange.body)):

@@ -211,7 +211,7 @@ async def health(exchange: Exchange) -> Reply:
 
 async def _root(exchange: Exchange) -> Reply:
     """Health, as from text-embeddings-inference; a browser gets the playground."""
-    if "text/html" in exchange.headers.get("accept", ""):
+    if "text/html" in (exchange.header("accept") or ""):
         return Reply(status=307, media_type="text/plain", headers={"location": "ui"})
     return await health(exchange)
 
