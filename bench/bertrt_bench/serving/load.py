@@ -168,11 +168,22 @@ class _Run:
         while self._may_send():
             due += intervals.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            if self._free:
-                self._send(self._free.pop(), due)
+            connection = self._free_connection()
+            if connection is not None:
+                self._send(connection, due)
             else:
                 self._sent += 1
                 self._statuses["unsent"] += 1
+
+    def _free_connection(self) -> _Connection | None:
+        """One that has no request on its way; those that the server has closed are replaced."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_open:
+                return connection
+            self._connections.remove(connection)
+            self._reopen()
+        return None
 
     async def _last_answers(self) -> None:
         while self._opening or any(connection.busy for connection in self._connections):

@@ -24,7 +24,7 @@ IN_PROCESS, SERVER, BATCHES, PIPELINE = (
 )
 
 _PAUSE = 0.3  # seconds between two turns: threads that spin do not last into the next one
-_CONNECTIONS = 64
+_CONNECTIONS = 128
 _CLOSED_CONNECTIONS = 32
 _QUEUE_TIMEOUT = 2.0
 _RATES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
