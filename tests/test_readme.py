@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from bertrt_bench.results import Results
+from bertrt_bench.serving.report import summary as serving_summary
+from bertrt_bench.serving.results import Results as ServingResults
 from bertrt_bench.tables import summary
 
 from tests.serving import serving
@@ -74,6 +76,16 @@ def test_the_summary_is_that_of_the_committed_run() -> None:
     )
     file, table = found
     expected = summary(Results.load(_ROOT / file)).to_markdown().split("\n\n")[1]
+    assert table.strip() == expected
+
+
+def test_the_table_of_the_server_is_that_of_the_committed_run() -> None:
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(
+        r"<!-- serving of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
+    )
+    file, table = found
+    expected = serving_summary(ServingResults.load(_ROOT / file)).to_markdown().split("\n\n")[1]
     assert table.strip() == expected
 
 

@@ -10,9 +10,9 @@ from bertrt.tokenizer import Encoding
 __all__ = ["PackedBatch", "choose_batch", "pack", "plan_batches"]
 
 # Texts that wait together are batched together if the longest has at most twice the tokens of the
-# shortest, or no more than this. BERT-base at 90% load, 1 text in 10 of 60 to 512 tokens (medians of
-# 3 interleaved rounds): p50 of the short ones 127 ms, of the long ones 263; without this rule 258
-# and 381; with at most 1.3 times the tokens 207 and 407. At half that load they are all alike.
+# shortest, or no more than this. BERT-base at 90% load, 1 text in 10 of 60 to 512 tokens (medians
+# of 3 interleaved rounds): p50 of the short ones 127 ms, of the long ones 263; without this rule
+# 258 and 381; with at most 1.3 times the tokens 207 and 407. At half that load all are alike.
 _ALIKE = 2
 _SHORT = 32
 

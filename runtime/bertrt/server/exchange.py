@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope
 
+from bertrt.server.classification import Classification
 from bertrt.server.errors import (
     AuthenticationError,
     BodyTooLargeError,
@@ -20,7 +21,7 @@ from bertrt.server.errors import (
     EncodingError,
     MalformedError,
 )
-from bertrt.server.service import Classification, Service
+from bertrt.server.service import Service
 from bertrt.tokenizer import TextInput
 
 __all__ = ["Exchange", "Reply", "decode_json", "to_json"]

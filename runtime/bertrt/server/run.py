@@ -82,6 +82,7 @@ class _Stopping:
 
     def __init__(self, service: Service, server: uvicorn.Server) -> None:
         self.asked = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._service, self._server = service, server
         self._delay = 0.0
         self._reloads: set[asyncio.Task[None]] = set()
@@ -92,12 +93,13 @@ class _Stopping:
 
     async def delay(self) -> None:
         """Go on answering for a while after a SIGTERM: its requests soon go elsewhere."""
-        await asyncio.sleep(self._delay)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), self._delay)
 
     def _stop(self, number: signal.Signals) -> None:
         if self.asked.is_set():
             self._server.force_exit = True
-            self._delay = 0.0
+            self._hurried.set()
             return
         _logger.info("%s: answering what has come, then stopping", signal.Signals(number).name)
         self._service.draining = True

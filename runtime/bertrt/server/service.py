@@ -1,17 +1,13 @@
-"""The one internal call that every protocol translates to: texts -> Classification."""
+"""Admission -> tokens -> queue -> answer: texts to a Classification, for every protocol."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
 
 from bertrt.errors import BertrtError, EmptyInputError
-from bertrt.postprocess import Prediction, label_ranked, predictions, scores
+from bertrt.server.classification import Caller, Classification
 from bertrt.server.errors import (
     BatchTooLargeError,
     ClientGoneError,
@@ -27,7 +23,7 @@ from bertrt.server.scheduler import Job, Scheduler, SchedulerClosedError
 from bertrt.server.settings import Settings
 from bertrt.tokenizer import Encoding, TextInput, TextTokenizer
 
-__all__ = ["Caller", "Classification", "Service"]
+__all__ = ["Service"]
 
 # Up to this many characters are tokenized where they arrive (well under a millisecond); more would
 # keep other requests waiting, and go to a thread.
@@ -36,50 +32,6 @@ _INLINE_CHARACTERS = 4_000
 # A request that is not answered within this many seconds is watched: a client that goes away, and
 # a request that waits for too long. Those that are answered sooner are spared the cost.
 _WATCH_AFTER = 0.05
-
-
-class Caller(Protocol):
-    """Who waits for the answer."""
-
-    deadline: float | None
-    """When (time.monotonic) the answer is of no use any more."""
-
-    def gone(self) -> Awaitable[None]:
-        """Returns when the client has closed the connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """The answer to one request.
-
-    job: its logits and scores, float32 [texts, labels], in input order. tokens: of each text.
-    truncated: the positions of the texts that were cut to the model's limit. seconds: by stage:
-    tokenize, queue, inference.
-    """
-
-    model: ServedModel
-    job: Job
-    tokens: Sequence[int]
-    truncated: Sequence[int]
-    seconds: dict[str, float]
-
-    def scores(self, activation: str | None = None) -> np.ndarray:
-        """Scores, float32 [texts, labels]; by default with the model's own activation."""
-        return self.job.scores if activation is None else scores(self.logits, activation)
-
-    def predictions(
-        self, activation: str | None = None, top_k: int | None = None
-    ) -> list[list[Prediction]]:
-        """The `top_k` best labels (all for None) of each text, best first."""
-        labels = self.model.classifier.labels
-        if activation is None:
-            return label_ranked(self.job.scores, self.job.order, labels, top_k)
-        return predictions(self.logits, labels, activation, top_k)
-
-    @property
-    def logits(self) -> np.ndarray:
-        """The model's raw answers, float32 [texts, labels]."""
-        return self.job.logits
 
 
 class Service:

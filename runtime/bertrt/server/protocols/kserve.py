@@ -4,17 +4,18 @@ Source: kserve/open-inference-protocol, and Triton's extensions for binary data,
 model configuration, statistics and repositories. Inputs: `text`, and `text_pair` for pairs.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct, field
 
-from bertrt.server.errors import Failure, MalformedError, UnknownModelError
+from bertrt.server.classification import Classification
+from bertrt.server.errors import Failure, MalformedError
 from bertrt.server.exchange import Exchange, Reply, decode_json, to_json
-from bertrt.server.models import ServedModel
+from bertrt.server.protocols import kserve_models as describe
+from bertrt.server.protocols.kserve_models import INPUTS, OUTPUTS, model_of
 from bertrt.server.protocols.tensors import (
     InputTensor,
     OutputTensor,
@@ -23,20 +24,11 @@ from bertrt.server.protocols.tensors import (
     write_tensor,
 )
 from bertrt.server.routes import Route
-from bertrt.server.service import Classification
 from bertrt.tokenizer import TextInput
-from bertrt.version import __version__
 
 __all__ = ["ROUTES"]
 
 TAG = "Open Inference Protocol v2"
-EXTENSIONS = [
-    "binary_tensor_data",
-    "classification",
-    "model_configuration",
-    "model_repository",
-    "statistics",
-]
 _HEADER_LENGTH = "inference-header-content-length"
 
 
@@ -76,49 +68,16 @@ def error(failure: Failure) -> KserveError:
     return KserveError(failure.message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """An output: its datatype, its shape after [texts], and how to get it."""
-
-    datatype: str
-    per_label: bool
-    values: Callable[[Classification], Any]
-
-
-def _best(result: Classification) -> np.ndarray:
-    return np.asarray(result.scores().argmax(axis=1))
-
-
-def _labels(result: Classification) -> list[str]:
-    return [result.model.classifier.labels[at] for at in _best(result)]
-
-
-def _truncated(result: Classification) -> np.ndarray:
-    cut = np.zeros(len(result.tokens), dtype=np.bool_)
-    cut[list(result.truncated)] = True
-    return cut
-
-
-_OUTPUTS = {
-    "label": _Output("BYTES", False, _labels),
-    "score": _Output("FP32", False, lambda result: result.scores().max(axis=1)),
-    "scores": _Output("FP32", True, lambda result: result.scores()),
-    "logits": _Output("FP32", True, lambda result: result.logits),
-    "tokens": _Output("INT32", False, lambda result: np.array(result.tokens, dtype=np.int32)),
-    "truncated": _Output("BOOL", False, _truncated),
-}
-
-
 async def _infer(exchange: Exchange) -> Reply:
     request, raw = _parsed(exchange)
-    model = _model(exchange)
+    model = model_of(exchange)
     parameters = request.parameters
     if (timeout := _whole(parameters.get("timeout", 0), "parameters.timeout")) > 0:
         exchange.expire_in(timeout / 1e6)
     truncate = parameters.get("truncate")
     if not isinstance(truncate, bool | None):
         raise MalformedError("parameters.truncate is neither true nor false")
-    wanted = request.outputs or [RequestedOutput(name) for name in _OUTPUTS]
+    wanted = request.outputs or [RequestedOutput(name) for name in OUTPUTS]
     for output in wanted:
         _check_output(output)
     result = await exchange.classify(
@@ -164,7 +123,7 @@ def _parsed(exchange: Exchange) -> tuple[InferRequest, dict[str, bytes]]:
 def _texts(inputs: Sequence[InputTensor], raw: dict[str, bytes]) -> list[TextInput]:
     """The texts, or the pairs if there is a second input."""
     by_name = {tensor.name: read_texts(tensor, raw.get(tensor.name)) for tensor in inputs}
-    if len(by_name) != len(inputs) or "text" not in by_name or by_name.keys() - _INPUTS:
+    if len(by_name) != len(inputs) or "text" not in by_name or by_name.keys() - INPUTS:
         raise MalformedError(
             f"the inputs are {[tensor.name for tensor in inputs]}: give `text`, and `text_pair` "
             "for pairs, once each"
@@ -181,9 +140,9 @@ def _texts(inputs: Sequence[InputTensor], raw: dict[str, bytes]) -> list[TextInp
 
 
 def _check_output(output: RequestedOutput) -> None:
-    known = _OUTPUTS.get(output.name)
+    known = OUTPUTS.get(output.name)
     if known is None:
-        raise MalformedError(f"there is no output {output.name!r}; there are {', '.join(_OUTPUTS)}")
+        raise MalformedError(f"there is no output {output.name!r}; there are {', '.join(OUTPUTS)}")
     if "classification" in output.parameters:
         _whole(output.parameters["classification"], "classification")
         if not known.per_label:
@@ -194,7 +153,7 @@ def _output(
     result: Classification, output: RequestedOutput, *, binary: bool
 ) -> tuple[OutputTensor, bytes]:
     """An output as its client wants it."""
-    known = _OUTPUTS[output.name]
+    known = OUTPUTS[output.name]
     binary = output.parameters.get("binary_data", binary) is True
     values = known.values(result)
     texts = len(result.tokens)
@@ -223,143 +182,6 @@ def _whole(value: Any, name: str) -> int:
     return value
 
 
-def _model(exchange: Exchange) -> ServedModel:
-    """The model that the path names."""
-    version = exchange.path.get("version", "1")
-    if version != "1":
-        raise UnknownModelError(f"there is no version {version!r} of a model here, only 1")
-    return exchange.service.models.get(exchange.path["name"])
-
-
-async def _server(exchange: Exchange) -> dict[str, Any]:
-    return {"name": "bertrt", "version": __version__, "extensions": EXTENSIONS}
-
-
-async def _live(exchange: Exchange) -> dict[str, Any]:
-    return {"live": True}
-
-
-async def _ready(exchange: Exchange) -> dict[str, Any]:
-    exchange.service.require_ready()
-    return {"ready": True}
-
-
-async def _model_ready(exchange: Exchange) -> dict[str, Any]:
-    model = _model(exchange)
-    exchange.service.require_ready()
-    return {"name": model.name, "ready": True}
-
-
-async def _metadata(exchange: Exchange) -> dict[str, Any]:
-    model = _model(exchange)
-    classifier = model.classifier
-    return {
-        "name": model.name,
-        "versions": ["1"],
-        "platform": "bertrt_onnxruntime",
-        "inputs": [
-            {"name": name, "datatype": "BYTES", "shape": [-1], "optional": name != "text"}
-            for name in _INPUTS
-        ],
-        "outputs": [
-            {"name": name, "datatype": output.datatype, "shape": _shape(output, model, -1)}
-            for name, output in _OUTPUTS.items()
-        ],
-        "parameters": {
-            "execution_provider": classifier.provider,
-            "precision": classifier.precision,
-            "labels": list(classifier.labels),
-            "activation": classifier.artifact.activation,
-            "max_length": classifier.artifact.max_length,
-            "sha256": model.sha256,
-        },
-    }
-
-
-def _shape(output: _Output, model: ServedModel, *texts: int) -> list[int]:
-    return [*texts, len(model.classifier.labels)] if output.per_label else list(texts)
-
-
-async def _config(exchange: Exchange) -> dict[str, Any]:
-    """The model as Triton's config.pbtxt would describe it."""
-    model = _model(exchange)
-    return {
-        "name": model.name,
-        "platform": "bertrt_onnxruntime",
-        "backend": "bertrt",
-        "max_batch_size": exchange.service.settings.max_client_batch_size,
-        "input": [
-            {
-                "name": name,
-                "data_type": "TYPE_STRING",
-                "dims": [1],
-                "reshape": {"shape": []},
-                "optional": name != "text",
-            }
-            for name in _INPUTS
-        ],
-        "output": [
-            {
-                "name": name,
-                "data_type": _TRITON_TYPES[output.datatype],
-                # Triton has no empty `dims`: one value a text is [1], reshaped.
-                **(
-                    {"dims": _shape(output, model)}
-                    if output.per_label
-                    else {"dims": [1], "reshape": {"shape": []}}
-                ),
-            }
-            for name, output in _OUTPUTS.items()
-        ],
-        "dynamic_batching": {},
-    }
-
-
-async def _statistics(exchange: Exchange) -> dict[str, Any]:
-    """Triton's statistics of a model, or of all."""
-    models = [_model(exchange)] if "name" in exchange.path else exchange.service.models
-    return {"model_stats": [_model_statistics(exchange, model) for model in models]}
-
-
-def _model_statistics(exchange: Exchange, model: ServedModel) -> dict[str, Any]:
-    """What the metrics count, as Triton words it."""
-    value = exchange.service.metrics.value
-    name = {"model": model.name}
-
-    def stage(which: str) -> dict[str, int]:
-        labels = {**name, "stage": which}
-        seconds = value("bertrt_stage_seconds_sum", labels)
-        count = value("bertrt_stage_seconds_count", labels)
-        return {"count": int(count), "ns": int(seconds * 1e9)}
-
-    return {
-        "name": model.name,
-        "version": "1",
-        "inference_count": int(value("bertrt_texts_total", name)),
-        "execution_count": int(value("bertrt_batch_texts_count", name)),
-        "inference_stats": {
-            "success": stage("total"),
-            "queue": stage("queue"),
-            "compute_input": stage("tokenize"),
-            "compute_infer": stage("inference"),
-        },
-    }
-
-
-async def _index(exchange: Exchange) -> list[dict[str, str]]:
-    return [
-        {"name": model.name, "version": "1", "state": "READY", "reason": ""}
-        for model in exchange.service.models
-    ]
-
-
-_INPUTS = ("text", "text_pair")
-_TRITON_TYPES = {
-    "BYTES": "TYPE_STRING",
-    "FP32": "TYPE_FP32",
-    "INT32": "TYPE_INT32",
-    "BOOL": "TYPE_BOOL",
-}
 _decoder = msgspec.json.Decoder(InferRequest)
 
 
@@ -388,26 +210,35 @@ def _of_model(path: str) -> list[Route]:
             body=InferRequest,
             response=InferResponse,
         ),
-        _get(f"{path}/ready", _model_ready, "200 when the model answers, else 503", open=True),
-        _get(f"{path}/config", _config, "The model's configuration, as Triton words it"),
-        _get(f"{path}/stats", _statistics, "Counts and times, as Triton words them"),
+        _get(
+            f"{path}/ready",
+            describe.model_ready,
+            "200 when the model answers, else 503",
+            open=True,
+        ),
+        _get(f"{path}/config", describe.config, "The model's configuration, as Triton words it"),
+        _get(f"{path}/stats", describe.statistics, "Counts and times, as Triton words them"),
     ]
 
 
 _VERSION = "/v2/models/{name:path}/versions/{version}"
 _MODEL = "/v2/models/{name:path}"
 ROUTES = (
-    _get("/v2/models/stats", _statistics, "Counts and times of all models, as Triton words them"),
+    _get(
+        "/v2/models/stats",
+        describe.statistics,
+        "Counts and times of all models, as Triton words them",
+    ),
     *_of_model(_VERSION),
-    _get(_VERSION, _metadata, "What the model takes and gives"),
+    _get(_VERSION, describe.metadata, "What the model takes and gives"),
     *_of_model(_MODEL),
-    _get(_MODEL, _metadata, "What the model takes and gives"),
-    _get("/v2", _server, "The server and its extensions"),
-    _get("/v2/health/live", _live, "200 while the server runs", open=True),
-    _get("/v2/health/ready", _ready, "200 when every model answers, else 503", open=True),
+    _get(_MODEL, describe.metadata, "What the model takes and gives"),
+    _get("/v2", describe.server, "The server and its extensions"),
+    _get("/v2/health/live", describe.live, "200 while the server runs", open=True),
+    _get("/v2/health/ready", describe.ready, "200 when every model answers, else 503", open=True),
     Route(
         path="/v2/repository/index",
-        handle=_index,
+        handle=describe.index,
         summary="The models that are served",
         tag=TAG,
         error=error,

@@ -5,8 +5,8 @@ import uuid
 
 from msgspec import Struct
 
+from bertrt.server.classification import Classification
 from bertrt.server.errors import Failure
-from bertrt.server.service import Classification
 
 __all__ = ["OpenAIError", "Usage", "error", "new_id", "now", "usage_of"]
 

@@ -9,11 +9,11 @@ from typing import Literal
 from msgspec import Struct
 
 from bertrt.errors import EmptyInputError
+from bertrt.server.classification import Classification
 from bertrt.server.errors import MalformedError, UnsupportedError
 from bertrt.server.exchange import Exchange
 from bertrt.server.protocols import openai
 from bertrt.server.routes import Route
-from bertrt.server.service import Classification
 
 __all__ = ["CLASSIFY", "ROUTES"]
 
