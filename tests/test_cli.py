@@ -177,7 +177,7 @@ def test_batch_size_and_threads_do_not_change_the_answer(
     ("arguments", "words"),
     [
         pytest.param([], ["COMMAND"], id="no command"),
-        pytest.param(["serve"], ["serve", "classify"], id="unknown command"),
+        pytest.param(["serv"], ["serv", "classify"], id="unknown command"),
         pytest.param(["classify"], ["MODEL"], id="no model"),
         pytest.param(["classify", "m", "good", "--nope"], ["--nope"], id="unknown option"),
         pytest.param(["classify", "m", "--top-k", "0"], ["--top-k", "'0'"], id="top-k 0"),
