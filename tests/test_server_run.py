@@ -244,6 +244,17 @@ def test_several_models_by_name(
         assert metadata["parameters"]["labels"] == ["a", "b", "c"]
 
 
+def test_texts_are_logged_only_if_asked_for(tiny_artifact: Path) -> None:
+    options = ("--log-texts", "--access-log", "--log-format", "json")
+    with serving(tiny_artifact, options=options) as server:
+        httpx.post(f"{server.url}/predict", json=_TEXT)
+        httpx.post(f"{server.url}/predict", json={"inputs": 7})
+        entries = [json.loads(line) for line in server.log.read_text().splitlines()]
+    good, bad = (entry for entry in entries if "route" in entry)
+    assert json.loads(good["body"]) == _TEXT and good["texts"] == 1
+    assert json.loads(bad["body"]) == {"inputs": 7} and "Expected" in bad["error"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

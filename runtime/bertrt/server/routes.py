@@ -19,6 +19,9 @@ __all__ = ["Endpoint", "Route", "log_failure", "refusal", "send_reply"]
 _logger = logging.getLogger("bertrt.server")
 _access = logging.getLogger("bertrt.access")
 
+# Of a request's body, with --log-texts.
+_LOGGED_BYTES = 2_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -89,7 +92,7 @@ class Endpoint:
         if failure is None and not settings.access_log:
             return
         result = exchange.classification
-        fields = {
+        fields: dict[str, Any] = {
             "request_id": exchange.request_id,
             "method": exchange.scope["method"],
             "route": self._route.path,
@@ -102,6 +105,8 @@ class Endpoint:
         if failure is not None:
             # The message may quote what the client sent.
             fields["error"] = failure.message if settings.log_texts else failure.kind
+        if settings.log_texts and exchange.body:
+            fields["body"] = exchange.body[:_LOGGED_BYTES].decode("utf-8", "replace")
         level = logging.INFO if failure is None else logging.WARNING
         _access.log(level, "request", extra={"fields": fields})
 

@@ -77,7 +77,8 @@ class Settings:
     log_format: str = _setting("text", "how to log", choices=LOG_FORMATS)
     log_level: str = _setting("info", "what to log", choices=LOG_LEVELS)
     log_texts: bool = _setting(
-        False, "put texts, and stack traces, which may hold them, into the log"
+        False,
+        "log the bodies of the requests that are logged, and stack traces, which may hold texts",
     )
 
     def __post_init__(self) -> None:
