@@ -24,6 +24,7 @@ _COMPARED = 200  # texts whose logits are compared with PyTorch's
 _TIMED = 64
 _PYTORCH_BATCH = 8
 _FITTED = 2_000
+_CALIBRATION = 512  # half of them set scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,13 @@ def measure_family(
     if not (checkpoint / "tokenizer.json").exists():
         on_progress("making the model")
         make(name, checkpoint, texts[:_FITTED], labels[:_FITTED])
+    calibration = work / "calibration.txt"
+    calibration.write_text("\n".join(texts[-_CALIBRATION:]), encoding="utf-8")
     export_model(
         str(checkpoint),
         artifact,
         precision="fp32,int8",
-        calibration=CalibrationFile(_SST2 / "train.tsv", text_column="1", label_column="2"),
+        calibration=CalibrationFile(calibration),
         limits=Limits(),
         overwrite=True,
         on_progress=lambda what, done, total: on_progress(what),

@@ -6,6 +6,7 @@ from onnx_ir.passes import common
 from bertrt_export.passes.drop_row_axis import DropRowAxisPass
 from bertrt_export.passes.first_token_pushdown import FirstTokenPushdownPass
 from bertrt_export.passes.fold_embeddings import FoldEmbeddingsPass
+from bertrt_export.passes.fold_transposes import FoldTransposesPass
 from bertrt_export.passes.fuse_attention import FuseAttentionPass
 from bertrt_export.passes.heads_last_attention import HeadsLastAttentionPass
 from bertrt_export.passes.packed_inputs import PackedInputsPass
@@ -15,6 +16,7 @@ __all__ = [
     "DropRowAxisPass",
     "FirstTokenPushdownPass",
     "FoldEmbeddingsPass",
+    "FoldTransposesPass",
     "FuseAttentionPass",
     "HeadsLastAttentionPass",
     "PackedInputsPass",
@@ -26,6 +28,7 @@ __all__ = [
 def packed_pipeline() -> ir.passes.Sequential:
     """The passes in their order; each leaves a valid graph behind."""
     return ir.passes.Sequential(
+        FoldTransposesPass(),
         FuseAttentionPass(),
         HeadsLastAttentionPass(),
         common.RemoveUnusedNodesPass(),  # what is left of the head splitting counts as a use
