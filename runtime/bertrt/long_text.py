@@ -9,6 +9,8 @@ import numpy as np
 from bertrt.tokenizer import Encoding, TextInput, TextTokenizer
 
 __all__ = [
+    "COMBINE",
+    "LONG_TEXT",
     "Combine",
     "LongText",
     "LongTextOptions",
@@ -19,8 +21,8 @@ __all__ = [
 
 LongText = Literal["truncate", "window"]
 Combine = Literal["mean", "max"]
-_LONG_TEXT = ("truncate", "window")
-_COMBINE = ("mean", "max")
+LONG_TEXT = ("truncate", "window")
+COMBINE = ("mean", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class LongTextOptions:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("long_text", self.long_text, _LONG_TEXT),
-            ("combine", self.combine, _COMBINE),
+            ("long_text", self.long_text, LONG_TEXT),
+            ("combine", self.combine, COMBINE),
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}: choose one of {', '.join(known)}")
