@@ -104,6 +104,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     classify.add_argument(
         "--hypothesis-template",
+        default=HYPOTHESIS_TEMPLATE,
         metavar="TEXT",
         help=f"zero-shot: with {{}} for the label (default: {HYPOTHESIS_TEMPLATE!r})",
     )
@@ -242,7 +243,7 @@ def _classify(arguments: argparse.Namespace) -> None:
     if arguments.candidate_labels is not None:
         results = _zero_shot(classifier, lines, arguments, 1 if typed else 128)
     else:
-        if arguments.multi_label or arguments.hypothesis_template is not None:
+        if arguments.multi_label or arguments.hypothesis_template != HYPOTHESIS_TEMPLATE:
             raise InputError("--multi-label and --hypothesis-template need --candidate-labels")
         results = classifier.stream(
             _pairs(lines) if arguments.pairs else lines,
@@ -285,7 +286,7 @@ def _zero_shot(
     zero_shot = ZeroShotClassifier.from_classifier(
         classifier,
         arguments.candidate_labels,
-        hypothesis_template=arguments.hypothesis_template or HYPOTHESIS_TEMPLATE,
+        hypothesis_template=arguments.hypothesis_template,
     )
     count = None if arguments.top_k == "all" else arguments.top_k
     stream = zero_shot.stream(lines, multi_label=arguments.multi_label, chunk_size=chunk_size)
@@ -293,8 +294,10 @@ def _zero_shot(
 
 
 def _thresholds(given: list[tuple[str, float]] | None) -> Threshold | None:
-    if given is None or (len(given) == 1 and not given[0][0]):
-        return None if given is None else given[0][1]
+    if given is None:
+        return None
+    if len(given) == 1 and not given[0][0]:
+        return given[0][1]
     if not all(label for label, _ in given):
         raise InputError("--threshold is repeated: give one number, or LABEL=N for every label")
     return dict(given)

@@ -51,11 +51,11 @@ class LongTextOptions:
         if self.long_text == "window":
             if not self.truncate:
                 raise ValueError(
-                    "long_text='window' takes texts over the limit, and truncate=False refuses "
-                    "them: give one of the two"
+                    "long_text is 'window', which takes texts over the limit, and truncation is "
+                    "off, which refuses them: choose one of the two"
                 )
         elif self.stride is not None or self.combine != "mean":
-            raise ValueError("stride and combine are for windows: give long_text='window' too")
+            raise ValueError("stride and combine are for windows: set long_text to 'window' too")
 
 
 def checked_stride(tokenizer: TextTokenizer, stride: int | None) -> int:
