@@ -145,9 +145,7 @@ def foreign(
 
 
 @pytest.fixture
-def copied_foreign(
-    foreign: Callable[[str], Foreign], tmp_path: Path
-) -> Callable[[str], Path]:
+def copied_foreign(foreign: Callable[[str], Foreign], tmp_path: Path) -> Callable[[str], Path]:
     """Makes copies of another exporter's folders that a test may change."""
     return lambda family: _copy(foreign(family).path, tmp_path)
 

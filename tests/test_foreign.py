@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 import pytest
 from bertrt import ArtifactError, Classifier
 from bertrt.artifact import fingerprint, load_artifact
+from bertrt.cli import main
 
 from tests.foreign import FAMILIES, LABELS, Foreign, reference_logits
-from tests.helpers import edit_json
+from tests.helpers import edit_json, edit_manifest
+from tests.serving import serving
 
 ForeignModels = Callable[[str], Foreign]
 CopiedForeign = Callable[[str], Path]
@@ -37,9 +40,7 @@ def _message(model: Path, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_those_of_pytorch(
-    foreign: ForeignModels, family: str, texts: list[str]
-) -> None:
+def test_logits_are_those_of_pytorch(foreign: ForeignModels, family: str, texts: list[str]) -> None:
     model = foreign(family)
     logits = Classifier(model.path, "cpu").logits(texts)
     expected = reference_logits(model, texts)
@@ -119,9 +120,7 @@ def test_texts_over_the_limit_are_cut_to_it(foreign: ForeignModels, texts: list[
         ("roberta", "model.onnx", ("LABEL_0", "LABEL_1")),
     ],
 )
-def test_artifact(
-    foreign: ForeignModels, family: str, graph: str, labels: tuple[str, ...]
-) -> None:
+def test_artifact(foreign: ForeignModels, family: str, graph: str, labels: tuple[str, ...]) -> None:
     folder = foreign(family).path
     artifact = load_artifact(folder)
     assert artifact.path == folder
@@ -263,9 +262,7 @@ def test_missing_tokenizer(copied_foreign: CopiedForeign) -> None:
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16", "quantized"])
-def test_a_precision_that_the_file_does_not_have(
-    foreign: ForeignModels, precision: str
-) -> None:
+def test_a_precision_that_the_file_does_not_have(foreign: ForeignModels, precision: str) -> None:
     message = _message(foreign("bert").path, precision=precision)
     assert "not exported by bertrt" in message
     assert f"its model.onnx is fp32, not {precision}" in message and "--file-name" in message
@@ -371,3 +368,88 @@ def test_tokenizer_config_overrules_tokenizer_json(
     assert (small.input_ids.tolist() == large.input_ids.tolist()) == (lower is not False)
     warned = "lowercase=True, and tokenizer_config.json" in caplog.text
     assert warned == (lower is False)
+
+
+# The commands
+
+
+def test_classify_with_a_file_name(
+    foreign: ForeignModels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, name = foreign("bert").path, "onnx/model_quantized.onnx"
+    assert main(["classify", str(folder), "--file-name", name, "good", "bad"]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = Classifier(folder, file_name=name)(["good", "bad"])
+    assert [line["label"] for line in printed] == [best.label for best in expected]
+    scores = [line["score"] for line in printed]
+    assert scores == pytest.approx([best.score for best in expected], abs=1e-5)
+
+
+def test_info_in_words(foreign: ForeignModels, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = foreign("roberta").path
+    assert main(["info", str(folder), "--threads", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    facts = {name: value.strip() for name, value in (line.split("  ", 1) for line in lines)}
+    assert facts["layout"] == "padded"
+    assert facts["task"] == "text-classification"
+    assert facts["exported from"] == facts["exported with"] == "unknown"
+    assert facts["verified"] == "by nobody: not exported by bertrt"
+    assert facts["thresholds"] == "none tuned"
+    assert facts["precisions"] == facts["precision"] == "fp32"
+    assert facts["max length"] == "38 tokens"
+
+
+def test_info_as_json(foreign: ForeignModels, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, name = foreign("bert").path, "onnx/model_fp16.onnx"
+    assert main(["info", str(folder), "--json", "--file-name", name]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["exported_from"] is facts["exported_with"] is facts["verified"] is None
+    assert facts["thresholds"] is None
+    assert facts["precisions"] == ["fp16"]
+    assert facts["layout"] == "padded"
+    assert facts["size"] == (folder / name).stat().st_size
+
+
+def test_info_counts_weights_beside_the_graph(
+    foreign: ForeignModels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = foreign("roberta").path
+    assert main(["info", str(folder), "--json"]) == 0
+    sizes = [(folder / name).stat().st_size for name in ("model.onnx", "model.onnx_data")]
+    assert json.loads(capsys.readouterr().out)["size"] == sum(sizes)
+
+
+def test_info_shows_thresholds(
+    copied_artifact: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied_artifact()
+    edit_manifest(folder, {"thresholds": {"positive": 0.5, "neutral": 0.25, "negative": 1}})
+    assert main(["info", str(folder)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["thresholds", "negative 1, neutral 0.25, positive 0.5"] in lines
+    assert main(["info", str(folder), "--json"]) == 0
+    thresholds = json.loads(capsys.readouterr().out)["thresholds"]
+    assert thresholds == {"negative": 1.0, "neutral": 0.25, "positive": 0.5}
+
+
+@pytest.mark.parametrize("command", ["classify", "info"])
+def test_a_command_says_which_files_there_are(
+    foreign: ForeignModels, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, str(foreign("bert").path), "--file-name", "model.onnx"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("bertrt: error: ") and "has no model.onnx, only onnx/" in message
+
+
+@pytest.mark.slow
+def test_the_server_serves_it(foreign: ForeignModels, texts: list[str]) -> None:
+    bert, roberta = foreign("bert").path, foreign("roberta").path
+    with serving(f"bert={bert}", f"other={roberta}", options=["--device", "cpu"]) as server:
+        response = httpx.post(
+            f"{server.url}/predict", json={"inputs": [[text] for text in texts[:30]]}, timeout=30
+        )
+        info = httpx.get(f"{server.url}/info").json()
+    answers = [{each["label"]: each["score"] for each in answer} for answer in response.json()]
+    for answer, expected in zip(answers, Classifier(bert, "cpu")(texts[:30], None), strict=True):
+        assert answer == pytest.approx({p.label: p.score for p in expected}, abs=1e-5)
+    assert info["model_sha"] == fingerprint(load_artifact(bert), "fp32")

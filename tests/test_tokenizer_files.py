@@ -180,9 +180,7 @@ _OTHER = {"cls_token": "[unused1]", "sep_token": "[unused2]"}
         pytest.param(
             {}, {"added_tokens.json": {"[NEW]": 90_001, "plain": 90_000}}, id="added_tokens.json"
         ),
-        pytest.param(
-            {"additional_special_tokens": ["control", "emoji"]}, {}, id="additional ones"
-        ),
+        pytest.param({"additional_special_tokens": ["control", "emoji"]}, {}, id="additional ones"),
         pytest.param(
             {
                 "added_tokens_decoder": {
@@ -320,9 +318,7 @@ def test_no_file_at_all(tmp_path: Path) -> None:
         ("vocab.txt", "BertweetTokenizer"),
     ],
 )
-def test_files_that_only_transformers_can_read(
-    tmp_path: Path, file: str, name: str | None
-) -> None:
+def test_files_that_only_transformers_can_read(tmp_path: Path, file: str, name: str | None) -> None:
     (tmp_path / file).write_bytes(b"\n")
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
     message = _message(tmp_path)
