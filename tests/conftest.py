@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.foreign import Foreign, make_foreign
+
 if TYPE_CHECKING:
     import onnx_ir as ir
     from bertrt_export import ExportResult
@@ -148,6 +150,29 @@ def copied_int8_artifact(tiny_int8_artifact: Path, tmp_path: Path) -> Callable[[
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """Makes copies of a folder that a test may change."""
     return lambda folder: _copy(folder, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def foreign(
+    encoder_folder: Path,
+    sst2_dev: list[tuple[str, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Foreign]:
+    """Makes, once for each family, what another exporter wrote (tests/foreign.py). Read only."""
+    texts = [text for text, _ in sst2_dev]
+
+    @functools.cache
+    def make(family: str) -> Foreign:
+        folder = tmp_path_factory.mktemp(f"foreign-{family}")
+        return make_foreign(family, encoder_folder, texts, folder)
+
+    return make
+
+
+@pytest.fixture
+def copied_foreign(foreign: Callable[[str], Foreign], tmp_path: Path) -> Callable[[str], Path]:
+    """Makes copies of another exporter's folders that a test may change."""
+    return lambda family: _copy(foreign(family).path, tmp_path)
 
 
 def _copy(folder: Path, parent: Path) -> Path:

@@ -250,6 +250,20 @@ def test_labels_and_template_of_the_object_are_the_default(
         zero_shot("good")
 
 
+def test_a_model_is_loaded_as_classifier_loads_it(
+    tiny_problem: Problem, zero_shot: ZeroShotClassifier
+) -> None:
+    _, artifact = tiny_problem("nli")
+    options: dict[str, Any] = {"threads": 1, "precision": "fp32", "max_batch_tokens": 64}
+    made = ZeroShotClassifier(artifact, _LABELS, device="cpu", file_name="model.onnx", **options)
+    assert (made.classifier.threads, made.classifier.max_batch_tokens) == (1, 64)
+    assert _scores(made("good")) == pytest.approx(_scores(zero_shot("good", _LABELS)), abs=1e-5)
+    with pytest.raises(ArtifactError, match=r"absent\.onnx"):
+        ZeroShotClassifier(artifact, file_name="absent.onnx")
+    with pytest.raises(ValueError, match="threads is 0"):
+        ZeroShotClassifier(artifact, threads=0)
+
+
 def test_all_hypotheses_of_all_texts_share_batches(
     classifier: Classifier, zero_shot: ZeroShotClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ class ZeroShotClassifier:
         threads: int | None = None,
         precision: str = "auto",
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        file_name: str | None = None,
         check_files: bool = True,
         check_answers: bool = True,
     ) -> None:
@@ -48,6 +49,7 @@ class ZeroShotClassifier:
             threads=threads,
             precision=precision,
             max_batch_tokens=max_batch_tokens,
+            file_name=file_name,
             check_files=check_files,
             check_answers=check_answers,
         )
