@@ -55,7 +55,10 @@ def test_bertrt_offers_what_is_documented() -> None:
         "InputError",
         "MissingDependencyError",
         "Prediction",
+        "Ranked",
         "TextTooLongError",
+        "WindowPrediction",
+        "ZeroShotClassifier",
         "__version__",
         "classify_text",
     ]

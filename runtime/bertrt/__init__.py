@@ -11,8 +11,9 @@ from bertrt.errors import (
     MissingDependencyError,
     TextTooLongError,
 )
-from bertrt.postprocess import Prediction
+from bertrt.postprocess import Prediction, Ranked, WindowPrediction
 from bertrt.version import __version__
+from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "ArtifactError",
@@ -24,7 +25,10 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "Prediction",
+    "Ranked",
     "TextTooLongError",
+    "WindowPrediction",
+    "ZeroShotClassifier",
     "__version__",
     "classify_text",
 ]

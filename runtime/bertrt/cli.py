@@ -14,12 +14,17 @@ from bertrt.artifact import MANIFEST
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
 from bertrt.instructions import describe_int8
+from bertrt.long_text import COMBINE, LONG_TEXT
+from bertrt.model_files import external_data
+from bertrt.nli import HYPOTHESIS_TEMPLATE
 from bertrt.postprocess import Prediction
 from bertrt.precision import PRECISIONS
+from bertrt.selection import BEST, Threshold
 from bertrt.server.cli import add_options, parse_models, settings_from
 from bertrt.session import DEVICES
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
+from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = ["main"]
 
@@ -80,14 +85,44 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     classify.add_argument(
         "--top-k", type=_top_k, metavar="N|all", help="the N best labels, not the best one alone"
     )
-    classify.add_argument("--pairs", action="store_true", help="a text is FIRST<TAB>SECOND")
     classify.add_argument(
-        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
+        "--threshold",
+        type=_threshold,
+        action="append",
+        metavar="N|LABEL=N",
+        help="all labels whose score is at or over N (or, repeated, each over its own); a "
+        "multi-label model with tuned thresholds takes those by default",
+    )
+    classify.add_argument("--pairs", action="store_true", help="a text is FIRST<TAB>SECOND")
+    _add_long_text_arguments(classify)
+    classify.add_argument(
+        "--candidate-labels",
+        metavar="A,B,C",
+        help="zero-shot: choose from these labels, with a model trained on NLI",
     )
     classify.add_argument(
-        "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
+        "--multi-label", action="store_true", help="zero-shot: score each label by itself"
+    )
+    classify.add_argument(
+        "--hypothesis-template",
+        default=HYPOTHESIS_TEMPLATE,
+        metavar="TEXT",
+        help=f"zero-shot: with {{}} for the label (default: {HYPOTHESIS_TEMPLATE!r})",
     )
     classify.set_defaults(run=_classify)
+
+    rerank = commands.add_parser(
+        "rerank",
+        help="rank texts for a query, JSON Lines out",
+        description="Rank each TEXT, or each line of standard input, by how well it answers QUERY, "
+        "with a model of one label (a cross-encoder); one JSON object a text, best first.",
+    )
+    _add_model_arguments(rerank)
+    rerank.add_argument("query", metavar="QUERY")
+    rerank.add_argument("texts", metavar="TEXT", nargs="*", help="a text (default: stdin)")
+    rerank.add_argument("--top-k", type=_positive, metavar="N", help="the N best texts alone")
+    _add_long_text_arguments(rerank)
+    rerank.set_defaults(run=_rerank)
 
     info = commands.add_parser(
         "info", help="what a model is and how it would run here", description="Describe a model."
@@ -138,7 +173,16 @@ def _bench(words: list[str]) -> int:
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a folder of export-model's, or a hub id")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a folder of export-model's, one with another exporter's model.onnx, or a hub id",
+    )
+    parser.add_argument(
+        "--file-name",
+        metavar="FILE",
+        help="the ONNX file to run, in MODEL, such as onnx/model_quantized.onnx",
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="default: the best that is there"
@@ -146,6 +190,48 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="default: the CPUs this process may use"
     )
+
+
+def _add_long_text_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
+    )
+    parser.add_argument(
+        "--long-text",
+        choices=LONG_TEXT,
+        default="truncate",
+        help="read a text over the limit in overlapping windows (default: truncate)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=_whole,
+        metavar="N",
+        help="tokens that windows share (default: an eighth of the limit)",
+    )
+    parser.add_argument(
+        "--combine",
+        choices=COMBINE,
+        default="mean",
+        help="how the windows' logits become the text's (default: mean)",
+    )
+    parser.add_argument(
+        "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
+    )
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """(label, number); the label is empty where there is a number alone."""
+    label, _, number = text.rpartition("=")
+    try:
+        return label, float(number)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor LABEL=N") from error
 
 
 def _positive(text: str) -> int:
@@ -159,43 +245,112 @@ def _top_k(text: str) -> int | str:
 
 
 def _classify(arguments: argparse.Namespace) -> None:
-    classifier = Classifier(
+    classifier = _classifier(arguments)
+    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
+    # Someone who types wants each answer at once; a file goes faster in large chunks.
+    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
+    results: Iterator[Prediction | list[Prediction]]
+    if arguments.candidate_labels is not None:
+        results = _zero_shot(classifier, lines, arguments, 1 if typed else 128)
+    else:
+        if arguments.multi_label or arguments.hypothesis_template != HYPOTHESIS_TEMPLATE:
+            raise InputError("--multi-label and --hypothesis-template need --candidate-labels")
+        results = classifier.stream(
+            _pairs(lines) if arguments.pairs else lines,
+            {None: BEST, "all": None}.get(arguments.top_k, arguments.top_k),
+            threshold=_thresholds(arguments.threshold),
+            chunk_size=1 if typed else 1024,
+            truncate=not arguments.no_truncate,
+            long_text=arguments.long_text,
+            stride=arguments.stride,
+            combine=arguments.combine,
+        )
+    # The results first: they draw the lines that `spoken` then repeats.
+    for result, text in _with_progress(zip(results, spoken, strict=False)):
+        print(json.dumps({"text": text, **_record(result)}, ensure_ascii=False))
+
+
+def _classifier(arguments: argparse.Namespace) -> Classifier:
+    return Classifier(
         arguments.model,
         arguments.device,
         threads=arguments.threads,
         precision=arguments.precision,
+        file_name=arguments.file_name,
         max_batch_tokens=arguments.max_batch_tokens,
     )
-    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
-    texts = _pairs(lines) if arguments.pairs else lines
-    # Someone who types wants each answer at once; a file goes faster in large chunks.
-    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
-    ranked = classifier.stream(
-        texts,
-        None if arguments.top_k == "all" else arguments.top_k or 1,
-        chunk_size=1 if typed else 1024,
-        truncate=not arguments.no_truncate,
+
+
+def _zero_shot(
+    classifier: Classifier, lines: Iterable[str], arguments: argparse.Namespace, chunk_size: int
+) -> Iterator[list[Prediction]]:
+    for option, unfit in (
+        ("--pairs", arguments.pairs),
+        ("--threshold", arguments.threshold is not None),
+        ("--no-truncate", arguments.no_truncate),
+        ("--long-text", arguments.long_text != "truncate"),
+        ("--stride", arguments.stride is not None),
+        ("--combine", arguments.combine != "mean"),
+    ):
+        if unfit:
+            raise InputError(f"{option} does not go with --candidate-labels: leave one of them out")
+    zero_shot = ZeroShotClassifier.from_classifier(
+        classifier,
+        arguments.candidate_labels,
+        hypothesis_template=arguments.hypothesis_template,
     )
-    # The results first: they draw the lines that `spoken` then repeats.
-    for predictions, text in _with_progress(zip(ranked, spoken, strict=False)):
-        print(json.dumps(_record(text, predictions, arguments.top_k), ensure_ascii=False))
+    count = None if arguments.top_k == "all" else arguments.top_k
+    stream = zero_shot.stream(lines, multi_label=arguments.multi_label, chunk_size=chunk_size)
+    return (predictions[:count] for predictions in stream)
+
+
+def _thresholds(given: list[tuple[str, float]] | None) -> Threshold | None:
+    if given is None:
+        return None
+    if len(given) == 1 and not given[0][0]:
+        return given[0][1]
+    if not all(label for label, _ in given):
+        raise InputError("--threshold is repeated: give one number, or LABEL=N for every label")
+    return dict(given)
+
+
+def _rerank(arguments: argparse.Namespace) -> None:
+    classifier = _classifier(arguments)
+    texts = arguments.texts or list(_stdin_lines())
+    best = classifier.rerank(
+        arguments.query,
+        texts,
+        arguments.top_k,
+        truncate=not arguments.no_truncate,
+        long_text=arguments.long_text,
+        stride=arguments.stride,
+        combine=arguments.combine,
+    )
+    for ranked in best:
+        record = {
+            "index": ranked.index,
+            "text": texts[ranked.index],
+            "score": round(ranked.score, 6),
+        }
+        print(json.dumps(record, ensure_ascii=False))
 
 
 def _with_progress(
-    results: Iterable[tuple[list[Prediction], str]],
-) -> Iterable[tuple[list[Prediction], str]]:
+    results: Iterable[tuple[Prediction | list[Prediction], str]],
+) -> Iterable[tuple[Prediction | list[Prediction], str]]:
     """Count texts on standard error, if that is a terminal and the results go elsewhere."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         return results
     from tqdm import tqdm  # comes with huggingface_hub; not needed where nobody looks
 
-    counted: Iterable[tuple[list[Prediction], str]] = tqdm(results, unit=" texts", file=sys.stderr)
+    counted: Iterable[Any] = tqdm(results, unit=" texts", file=sys.stderr)
     return counted
 
 
-def _record(text: str, predictions: list[Prediction], top_k: int | str | None) -> dict[str, Any]:
-    ranked = [{"label": p.label, "score": round(p.score, 6)} for p in predictions]
-    return {"text": text, **(ranked[0] if top_k is None else {"predictions": ranked})}
+def _record(result: Prediction | list[Prediction]) -> dict[str, Any]:
+    if isinstance(result, list):
+        return {"predictions": [_record(prediction) for prediction in result]}
+    return {"label": result.label, "score": round(result.score, 6)}
 
 
 def _stdin_lines() -> Iterator[str]:
@@ -227,6 +382,7 @@ def _info(arguments: argparse.Namespace) -> None:
         arguments.device,
         threads=arguments.threads,
         precision=arguments.precision,
+        file_name=arguments.file_name,
     )
     try:
         facts = _facts(classifier)
@@ -240,7 +396,10 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     readable = {
         **facts,
+        "exported_from": facts["exported_from"] or "unknown",
+        "exported_with": facts["exported_with"] or "unknown",
         "labels": ", ".join(facts["labels"]),
+        "thresholds": _thresholds_line(facts["thresholds"]),
         "max_length": f"{facts['max_length']} tokens",
         "size": f"{facts['size'] / 1e6:.1f} MB",
         "precisions": ", ".join(facts["precisions"]),
@@ -254,27 +413,44 @@ def _info(arguments: argparse.Namespace) -> None:
 def _facts(classifier: Classifier) -> dict[str, Any]:
     """What there is to say of a model: sizes in bytes, the rest as in the manifest."""
     artifact = classifier.artifact
-    manifest = artifact.manifest
+    manifest, graph = artifact.manifest, artifact.graphs[classifier.precision]
+    exported: dict[str, Any] = {"exported_from": None, "exported_with": None}
+    verified, sizes = None, [file.stat().st_size for file in (graph, *external_data(graph))]
+    if manifest is not None:
+        exported["exported_from"] = manifest["source"]["model"]
+        exported["exported_with"] = f"bertrt {manifest['bertrt_version']}"
+        verified = manifest["verified"][classifier.precision]
+        sizes = [file["size"] for file in manifest["files"].values()]
+    thresholds = artifact.thresholds
     return {
         "model": str(artifact.path),
-        "exported_from": manifest["source"]["model"],
-        "exported_with": f"bertrt {manifest['bertrt_version']}",
+        **exported,
+        "task": artifact.task,
         "labels": list(artifact.labels),
         "scores": "raw values" if artifact.activation == "none" else artifact.activation,
+        "thresholds": thresholds and dict(zip(artifact.labels, thresholds, strict=True)),
         "max_length": artifact.max_length,
-        "precisions": list(manifest["graphs"]),
+        "precisions": list(artifact.graphs),
         "precision": classifier.precision,
-        "layout": manifest["layout"],
-        "size": sum(file["size"] for file in manifest["files"].values()),
-        "verified": manifest["verified"][classifier.precision],
+        "layout": artifact.layout,
+        "size": sum(sizes),
+        "verified": verified,
         "runs_on": classifier.provider,
         "threads": classifier.threads,
         "cpu_int8": describe_int8(),
     }
 
 
-def _verified_line(verified: dict[str, Any]) -> str:
+def _thresholds_line(thresholds: dict[str, float] | None) -> str:
+    if thresholds is None:
+        return "none tuned"
+    return ", ".join(f"{label} {value:g}" for label, value in thresholds.items())
+
+
+def _verified_line(verified: dict[str, Any] | None) -> str:
     """What the exporter measured against PyTorch, in the precision that is loaded."""
+    if verified is None:
+        return "by nobody: not exported by bertrt"
     difference, texts = verified["max_abs_diff"], verified["texts"]
     if "agreement" not in verified:
         limit = verified["tolerance"]
