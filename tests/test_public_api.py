@@ -52,10 +52,12 @@ def test_bertrt_offers_what_is_documented() -> None:
         "Classifier",
         "DeviceError",
         "EmptyInputError",
+        "Entity",
         "InputError",
         "MissingDependencyError",
         "Prediction",
         "TextTooLongError",
+        "TokenClassifier",
         "__version__",
         "classify_text",
     ]

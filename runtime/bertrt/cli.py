@@ -8,8 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeVar
 
+from bertrt.aggregation import STRATEGIES, Entity
 from bertrt.artifact import MANIFEST
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
@@ -18,10 +20,13 @@ from bertrt.postprocess import Prediction
 from bertrt.precision import PRECISIONS
 from bertrt.server.cli import add_options, parse_models, settings_from
 from bertrt.session import DEVICES
+from bertrt.token_classifier import TokenClassifier
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
 
 __all__ = ["main"]
+
+_Result = TypeVar("_Result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,13 +86,31 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         "--top-k", type=_top_k, metavar="N|all", help="the N best labels, not the best one alone"
     )
     classify.add_argument("--pairs", action="store_true", help="a text is FIRST<TAB>SECOND")
-    classify.add_argument(
-        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
-    )
-    classify.add_argument(
-        "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
-    )
+    _add_batch_arguments(classify)
     classify.set_defaults(run=_classify)
+
+    tag = commands.add_parser(
+        "tag",
+        help="find named entities in texts, JSON Lines out",
+        description="Find the entities of each TEXT, or of each line of standard input, with a "
+        "token classifier; one JSON object a text.",
+    )
+    _add_model_arguments(tag)
+    tag.add_argument("texts", metavar="TEXT", nargs="*", help="a text (default: stdin)")
+    tag.add_argument(
+        "--aggregation",
+        choices=STRATEGIES,
+        default="simple",
+        help="how tokens become entities; none: every token (default: simple)",
+    )
+    tag.add_argument(
+        "--stride",
+        type=_positive,
+        metavar="N",
+        help="read a text over the model's limit in windows that share N tokens, and do not cut it",
+    )
+    _add_batch_arguments(tag)
+    tag.set_defaults(run=_tag)
 
     info = commands.add_parser(
         "info", help="what a model is and how it would run here", description="Describe a model."
@@ -148,6 +171,15 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
+    )
+    parser.add_argument(
+        "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
+    )
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
@@ -168,12 +200,10 @@ def _classify(arguments: argparse.Namespace) -> None:
     )
     lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
     texts = _pairs(lines) if arguments.pairs else lines
-    # Someone who types wants each answer at once; a file goes faster in large chunks.
-    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
     ranked = classifier.stream(
         texts,
         None if arguments.top_k == "all" else arguments.top_k or 1,
-        chunk_size=1 if typed else 1024,
+        chunk_size=_chunk_size(arguments.texts),
         truncate=not arguments.no_truncate,
     )
     # The results first: they draw the lines that `spoken` then repeats.
@@ -181,15 +211,45 @@ def _classify(arguments: argparse.Namespace) -> None:
         print(json.dumps(_record(text, predictions, arguments.top_k), ensure_ascii=False))
 
 
-def _with_progress(
-    results: Iterable[tuple[list[Prediction], str]],
-) -> Iterable[tuple[list[Prediction], str]]:
+def _tag(arguments: argparse.Namespace) -> None:
+    classifier = TokenClassifier(
+        arguments.model,
+        arguments.device,
+        threads=arguments.threads,
+        precision=arguments.precision,
+        max_batch_tokens=arguments.max_batch_tokens,
+    )
+    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
+    found = classifier.stream(
+        lines,
+        aggregation_strategy=arguments.aggregation,
+        stride=arguments.stride,
+        chunk_size=_chunk_size(arguments.texts),
+        truncate=not arguments.no_truncate,
+    )
+    for entities, text in _with_progress(zip(found, spoken, strict=False)):
+        record = {"text": text, "entities": [_entity(entity) for entity in entities]}
+        print(json.dumps(record, ensure_ascii=False))
+
+
+def _entity(entity: Entity) -> dict[str, Any]:
+    facts = {**asdict(entity), "score": round(entity.score, 6)}
+    return facts if entity.index is not None else {k: v for k, v in facts.items() if k != "index"}
+
+
+def _chunk_size(texts: list[str]) -> int:
+    """Someone who types wants each answer at once; a file goes faster in large chunks."""
+    typed = not texts and sys.stdin is not None and sys.stdin.isatty()
+    return 1 if typed else 1024
+
+
+def _with_progress(results: Iterable[tuple[_Result, str]]) -> Iterable[tuple[_Result, str]]:
     """Count texts on standard error, if that is a terminal and the results go elsewhere."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         return results
     from tqdm import tqdm  # comes with huggingface_hub; not needed where nobody looks
 
-    counted: Iterable[tuple[list[Prediction], str]] = tqdm(results, unit=" texts", file=sys.stderr)
+    counted: Iterable[tuple[_Result, str]] = tqdm(results, unit=" texts", file=sys.stderr)
     return counted
 
 
