@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tokenizers
 from bertrt import ArtifactError, InputError, TextTooLongError
-from bertrt.tokenizer import TextInput, TextTokenizer
+from bertrt.tokenizer import Strategy, TextInput, TextTokenizer, Window
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import models, pre_tokenizers, processors
 
 from tests.helpers import edit_config, replace_file
 
@@ -222,6 +223,212 @@ def test_after_a_text_over_the_limit_texts_are_still_cut(short_tokenizer: TextTo
         short_tokenizer.encode(["a " * 50], truncate=False)
     assert _ids(short_tokenizer, "a " * 50) == before
     assert len(before) == _LIMIT
+
+
+# Strategies
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kept"),
+    [
+        pytest.param("longest_first", ("a b c d e", "r s t u"), id="longest first"),
+        pytest.param("only_first", ("a b c", "r s t u v w"), id="only first"),
+        pytest.param("only_second", ("a b c d e f g h", "r"), id="only second"),
+    ],
+)
+@pytest.mark.parametrize("side", [None, "left"])
+def test_a_pair_is_cut_as_the_strategy_says(
+    short_tokenizer: TextTokenizer,
+    raw_tokenizer: tokenizers.Tokenizer,
+    strategy: Strategy,
+    kept: tuple[str, str],
+    side: str | None,
+) -> None:
+    pair = ("a b c d e f g h", "r s t u v w")
+    (encoding,) = short_tokenizer.encode([pair], strategy=strategy, side=side)
+    if side == "left":
+        kept = (pair[0][-len(kept[0]) :], pair[1][-len(kept[1]) :])
+    assert encoding.input_ids.tolist() == _raw_ids(raw_tokenizer, kept)
+    assert encoding.truncated and len(encoding) == _LIMIT
+    # Neither strategy nor side stays behind.
+    assert _ids(short_tokenizer, pair) == _raw_ids(raw_tokenizer, ("a b c d e", "r s t u"))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "text", "words"),
+    [
+        pytest.param("only_first", ("a b", "c " * 12), "only the first of", id="first"),
+        pytest.param("only_second", ("c " * 12, "a b"), "only the second of", id="second"),
+        pytest.param("only_second", "c " * 13, "only the second of", id="no second"),
+    ],
+)
+def test_what_the_strategy_cannot_cut_is_named(
+    short_tokenizer: TextTokenizer, strategy: Strategy, text: TextInput, words: str
+) -> None:
+    texts: list[TextInput] = [("fits", "too"), text]
+    with pytest.raises(
+        InputError, match=f"^text 8 has 1[57] tokens .*cut {words} .* shorten"
+    ) as raised:
+        short_tokenizer.encode(texts, strategy=strategy, first=7)
+    assert not isinstance(raised.value, TextTooLongError)
+    with pytest.raises(TextTooLongError, match=r"^text 1 has 1[57] tokens"):
+        short_tokenizer.encode(texts, strategy=strategy, truncate=False)
+
+
+def test_unknown_strategy(tokenizer: TextTokenizer) -> None:
+    with pytest.raises(ValueError, match="strategy is 'both': choose one of longest_first, "):
+        tokenizer.encode(["good"], strategy="both")  # type: ignore[arg-type]  # what is tested
+
+
+# Windows
+
+_BYTES = {char: at for at, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 2)}
+_LETTERS = " ".join("abcdefghijklmnopqrst")  # 20 tokens, of which a window holds 10
+
+
+def _window_texts(windows: list[Window]) -> list[str]:
+    return [" ".join(window.tokens) for window in windows]
+
+
+def test_a_long_text_gives_overlapping_windows(short_tokenizer: TextTokenizer) -> None:
+    (windows,) = short_tokenizer.windows([_LETTERS], stride=3)
+    assert _window_texts(windows) == [
+        "[CLS] a b c d e f g h i j [SEP]",
+        "[CLS] h i j k l m n o p q [SEP]",
+        "[CLS] o p q r s t [SEP]",
+    ]
+    assert [window.span for window in windows] == [(0, 19), (14, 33), (28, 39)]
+    last = windows[-1]
+    assert last.offsets.tolist()[:3] == [[0, 0], [28, 29], [30, 31]]
+    assert last.offsets.tolist()[-1] == [0, 0]
+    assert last.word_ids.tolist() == [-1, 14, 15, 16, 17, 18, 19, -1]
+    assert last.sequence_ids.tolist() == [-1, 0, 0, 0, 0, 0, 0, -1]
+    assert last.windowed == 0 and len(last) == 8
+
+
+@pytest.mark.parametrize("text", _TEXTS, ids=range(len(_TEXTS)))
+def test_a_text_that_fits_is_one_window_that_equals_its_encoding(
+    tokenizer: TextTokenizer, text: TextInput
+) -> None:
+    (encoding,), ((window,),) = tokenizer.encode([text]), tokenizer.windows([text], stride=0)
+    assert window.encoding.input_ids.tolist() == encoding.input_ids.tolist()
+    assert window.encoding.token_type_ids.tolist() == encoding.token_type_ids.tolist()
+    assert not window.encoding.truncated
+    for array in (window.offsets, window.word_ids, window.sequence_ids):
+        assert array.dtype == np.int64 and len(array) == len(window.tokens) == len(encoding)
+
+
+@pytest.mark.parametrize("windowed", [0, 1])
+def test_of_a_pair_the_longer_text_is_windowed_and_the_other_repeated(
+    short_tokenizer: TextTokenizer, windowed: int
+) -> None:
+    pair = ("x y", _LETTERS) if windowed else (_LETTERS, "x y")
+    (windows,) = short_tokenizer.windows([pair], stride=2)
+    assert len(windows) == 4
+    for window, part in zip(windows, ("abcdefg", "fghijkl", "klmnopq", "pqrst"), strict=True):
+        texts = [["x", "y"], list(part)] if windowed else [list(part), ["x", "y"]]
+        assert list(window.tokens) == ["[CLS]", *texts[0], "[SEP]", *texts[1], "[SEP]"]
+        first = len(texts[0]) + 2
+        assert window.encoding.token_type_ids.tolist() == [0] * first + [1] * (len(texts[1]) + 1)
+        assert window.windowed == windowed
+        start, end = window.span
+        assert _LETTERS[start:end] == " ".join(part)
+
+
+def test_two_long_texts_of_a_pair_are_no_obstacle_while_the_shorter_leaves_room(
+    tokenizer: TextTokenizer,
+) -> None:
+    (windows,) = tokenizer.windows([("x " * 400, "y " * 500)], stride=64)
+    assert [window.tokens.count("y") for window in windows] == [109] * 9 + [95]
+    assert {window.tokens.count("x") for window in windows} == {400}
+
+
+@pytest.mark.parametrize("pair", [("x " * 8, "y " * 9), ("x " * 40, "y " * 30)])
+def test_a_pair_that_leaves_its_windows_no_room(
+    short_tokenizer: TextTokenizer, pair: tuple[str, str]
+) -> None:
+    with pytest.raises(InputError, match=r"^text 6 is a pair whose shorter .* they share 1: short"):
+        short_tokenizer.windows(["good", pair], stride=1, first=5)
+
+
+@pytest.mark.parametrize("stride", [-1, _LIMIT - 2, 10**30])
+def test_a_stride_out_of_range(short_tokenizer: TextTokenizer, stride: int) -> None:
+    with pytest.raises(ValueError, match=f"stride is {stride}: give 0 to {_LIMIT - 3}, as"):
+        short_tokenizer.windows(["good"], stride=stride)
+
+
+@pytest.mark.parametrize("stride", [True, 1.0, "1", None])
+def test_a_stride_that_is_no_whole_number(short_tokenizer: TextTokenizer, stride: object) -> None:
+    with pytest.raises(ValueError, match="give a whole number of tokens") as raised:
+        short_tokenizer.windows(["good"], stride=stride)  # type: ignore[arg-type]  # what is tested
+    assert f"stride is {stride!r}" in str(raised.value)
+
+
+def test_windows_of_what_is_not_a_text(short_tokenizer: TextTokenizer) -> None:
+    for wrong in (None, "\ud800", ("a",)):
+        with pytest.raises(InputError, match=r"^text 3 "):
+            short_tokenizer.windows(["good", wrong], stride=1, first=2)  # type: ignore[list-item]
+
+
+@given(text=_UNICODE, words=st.integers(1, 40), stride=st.integers(0, _LIMIT - 3))
+def test_windows_of_any_text_equal_the_library_and_hold_all_of_it(
+    short_tokenizer: TextTokenizer,
+    raw_tokenizer: tokenizers.Tokenizer,
+    text: str,
+    words: int,
+    stride: int,
+) -> None:
+    text = f"{text} " * words
+    (windows,) = short_tokenizer.windows([text], stride=stride)
+    cutting = tokenizers.Tokenizer.from_str(raw_tokenizer.to_str())
+    cutting.enable_truncation(_LIMIT, stride=stride)
+    first = cutting.encode(text)
+    expected = [first, *first.overflowing]
+    assert [list(window.tokens) for window in windows] == [cut.tokens for cut in expected]
+    assert [w.encoding.input_ids.tolist() for w in windows] == [cut.ids for cut in expected]
+    assert [[(s, e) for s, e in w.offsets.tolist()] for w in windows] == [
+        cut.offsets for cut in expected
+    ]
+    assert [w.word_ids.tolist() for w in windows] == [
+        [-1 if word is None else word for word in cut.word_ids] for cut in expected
+    ]
+    # And by itself: no more than the limit, `stride` shared, nothing lost.
+    assert all(len(window) <= _LIMIT for window in windows)
+    parts = [window.encoding.input_ids[window.sequence_ids == 0].tolist() for window in windows]
+    joined = parts[0]
+    for part in parts[1:]:
+        assert len(part) > stride and joined[len(joined) - stride :] == part[:stride]
+        joined = joined + part[stride:]
+    assert joined == _raw_ids(raw_tokenizer, text)[1:-1]
+
+
+def test_windows_of_a_byte_level_tokenizer_equal_the_library(
+    copied_artifact: Callable[[], Path],
+) -> None:
+    """RoBERTa's has two special tokens between two texts, and takes the space off a word's offsets.
+
+    The library forgets that for the first token of each window but the first.
+    """
+    raw = tokenizers.Tokenizer(models.BPE({"<s>": 0, "</s>": 1, **_BYTES}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    folder = copied_artifact()
+    replace_file(folder, "tokenizer.json", raw.to_str().encode())
+    text = " caf\u00e9 au  lait \U0001f44d"
+    raw.enable_truncation(_LIMIT, stride=2, strategy="only_first")
+    moved = 0
+    for pair in (text, (text, "a b")):
+        first = raw.encode(pair) if isinstance(pair, str) else raw.encode(*pair)
+        expected = [first, *first.overflowing]
+        (windows,) = TextTokenizer(folder, _LIMIT).windows([pair], stride=2)
+        assert len(expected) > 2
+        assert [list(window.tokens) for window in windows] == [cut.tokens for cut in expected]
+        for window, cut in zip(windows, expected, strict=True):
+            offsets = [(start, end) for start, end in window.offsets.tolist()]
+            assert offsets[:1] + offsets[2:] == cut.offsets[:1] + cut.offsets[2:]
+            moved += offsets[1] != cut.offsets[1]
+        assert windows[0].span[0] == 0 and windows[-1].span[1] == len(text)
+    assert moved  # else the library has learnt it: compare all offsets
 
 
 # What is not a text

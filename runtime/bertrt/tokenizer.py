@@ -1,9 +1,11 @@
 """Text to tokens."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
+from typing import Literal, SupportsIndex
 
 import numpy as np
 import tokenizers
@@ -11,10 +13,14 @@ import tokenizers
 from bertrt.artifact import read_json
 from bertrt.errors import ArtifactError, InputError, TextTooLongError
 
-__all__ = ["Encoding", "TextInput", "TextTokenizer"]
+__all__ = ["Encoding", "Strategy", "TextInput", "TextTokenizer", "Window"]
 
 # A text, or a pair of texts.
 TextInput = str | tuple[str, str]
+
+# Which text of a pair is cut.
+Strategy = Literal["longest_first", "only_first", "only_second"]
+_STRATEGIES = ("longest_first", "only_first", "only_second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,36 @@ class Encoding:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One of the overlapping parts of a text or pair that together hold all of it.
+
+    encoding: what the model gets: the special tokens, the part, and the other text of a pair whole.
+    offsets: int64 [tokens, 2], characters of a token's own text, start and end; (0, 0) for special
+        tokens.
+    word_ids: int64 [tokens], the word of its own text that a token is part of; -1 for special ones.
+    sequence_ids: int64 [tokens], 0 for the first text, 1 for the second, -1 for special tokens.
+    tokens: as the vocabulary writes them.
+    windowed: which text the window is a part of: 0, or 1 for the second of a pair.
+    """
+
+    encoding: Encoding
+    offsets: np.ndarray
+    word_ids: np.ndarray
+    sequence_ids: np.ndarray
+    tokens: tuple[str, ...]
+    windowed: int
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Start and end, in characters of the windowed text; (0, 0) where it has no token."""
+        own = self.offsets[self.sequence_ids == self.windowed]
+        return (int(own[:, 0].min()), int(own[:, 1].max())) if len(own) else (0, 0)
 
 
 class TextTokenizer:
@@ -60,8 +96,10 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._strategy = saved.get("strategy", "longest_first")
         self.truncation_side: str = side
-        self._set_truncation(self._tokenizer, side)
-        self._by_side = {side: self._tokenizer}
+        self._set_truncation(self._tokenizer, self._strategy, side)
+        # Others are cloned as they are asked for: at most one for each strategy and side.
+        self._cutting = {(self._strategy, side): self._tokenizer}
+        self._whole: tokenizers.Tokenizer | None = None
         self._cloning = threading.Lock()
 
     def encode(
@@ -71,23 +109,30 @@ class TextTokenizer:
         truncate: bool = True,
         first: int = 0,
         side: str | None = None,
+        strategy: Strategy | None = None,
     ) -> list[Encoding]:
         """Encode texts and (text, pair) tuples, in order.
 
         first: the number that errors give to the first text.
         side: `left` or `right`, where texts are cut; by default as the artifact says.
-        Raises InputError for what is not a text, TextTooLongError for a text over `max_length`
-        tokens where `truncate` is false.
+        strategy: which text of a pair is cut: `longest_first` (the longer one, token by token),
+        `only_first` or `only_second`; by default as the artifact says.
+        Raises InputError for what is not a text and for a pair that the strategy cannot cut to the
+        limit, TextTooLongError for a text over `max_length` tokens where `truncate` is false.
         """
+        if strategy is not None and strategy not in _STRATEGIES:
+            raise ValueError(f"strategy is {strategy!r}: choose one of {', '.join(_STRATEGIES)}")
         for position, text in enumerate(texts, first):
             _check_text(position, text)
+        chosen = strategy or self._strategy
+        cutting = self._cutting_tokenizer(chosen, side or self.truncation_side)
         try:
             # Offsets are not needed, so they are not computed.
-            encoded = self._cutting(side).encode_batch_fast(list(texts))
+            encoded = cutting.encode_batch_fast(list(texts))
         except Exception as error:
-            # A string that is no valid Unicode fails in the binding. Say which one it is.
             for position, text in enumerate(texts, first):
                 _check_unicode(position, text)
+                self._check_cut(position, text, cutting, chosen, truncate)
             raise InputError(f"the tokenizer failed: {error}") from error
         encodings = [
             Encoding(
@@ -102,6 +147,38 @@ class TextTokenizer:
                 if encoding.truncated:
                     raise TextTooLongError(position, self._full_length(text), self.max_length)
         return encodings
+
+    def windows(
+        self, texts: Sequence[TextInput], *, stride: int, first: int = 0
+    ) -> list[list[Window]]:
+        """Cut each text or pair into overlapping windows of at most `max_length` tokens, in order.
+
+        A window has the special tokens too. Consecutive ones share `stride` tokens of text; all but
+        the last are full. Of a pair the longer text is cut so, and the other is in every window. A
+        text that fits gives one window. Nothing is lost, so the artifact's side does not matter.
+        first: the number that errors give to the first text.
+        Raises ValueError for a stride out of range, InputError for what is not a text and for a
+        pair whose shorter text leaves windows no more room than `stride`.
+        """
+        room = self.max_length - self._tokenizer.num_special_tokens_to_add(False)
+        if not isinstance(stride, SupportsIndex) or isinstance(stride, bool):
+            raise ValueError(f"stride is {stride!r}: give a whole number of tokens")
+        if not 0 <= index(stride) < room:
+            raise ValueError(
+                f"stride is {stride}: give 0 to {room - 1}, as a window holds {room} tokens of text"
+            )
+        for position, text in enumerate(texts, first):
+            _check_text(position, text)
+        try:
+            encoded = self._whole_tokenizer().encode_batch(list(texts))
+        except Exception as error:
+            for position, text in enumerate(texts, first):
+                _check_unicode(position, text)
+            raise InputError(f"the tokenizer failed: {error}") from error
+        return [
+            list(_cut_into_windows(encoding, self.max_length, index(stride), position))
+            for position, encoding in enumerate(encoded, first)
+        ]
 
     def from_ids(self, texts: Sequence[Sequence[int]]) -> list[Encoding]:
         """Encodings of texts that somebody else has tokenized, special tokens included.
@@ -123,24 +200,96 @@ class TextTokenizer:
             for ids in texts
         ]
 
-    def _cutting(self, side: str | None) -> tokenizers.Tokenizer:
-        """The tokenizer that cuts on this side; the one that is not the artifact's is made once."""
-        if side is None or side in self._by_side:
-            return self._by_side[side or self.truncation_side]
-        with self._cloning:
-            other = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
-            self._set_truncation(other, side)
-            self._by_side[side] = other
-        return other
+    def _cutting_tokenizer(self, strategy: str, side: str) -> tokenizers.Tokenizer:
+        """The tokenizer that cuts so; made once, where it is not the artifact's."""
+        if (strategy, side) not in self._cutting:
+            with self._cloning:
+                clone = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+                self._set_truncation(clone, strategy, side)
+                self._cutting[strategy, side] = clone
+        return self._cutting[strategy, side]
 
-    def _set_truncation(self, tokenizer: tokenizers.Tokenizer, side: str) -> None:
-        tokenizer.enable_truncation(self.max_length, strategy=self._strategy, direction=side)
+    def _set_truncation(self, tokenizer: tokenizers.Tokenizer, strategy: str, side: str) -> None:
+        tokenizer.enable_truncation(self.max_length, strategy=strategy, direction=side)
+
+    def _whole_tokenizer(self) -> tokenizers.Tokenizer:
+        """The tokenizer that does not cut; made once."""
+        with self._cloning:
+            if self._whole is None:
+                whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+                whole.no_truncation()
+                self._whole = whole
+        return self._whole
 
     def _full_length(self, text: TextInput) -> int:
         """Tokens of a text that is not cut."""
-        whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
-        whole.no_truncation()
-        return len(whole.encode_batch_fast([text])[0].ids)
+        return len(self._whole_tokenizer().encode_batch_fast([text])[0].ids)
+
+    def _check_cut(
+        self,
+        position: int,
+        text: TextInput,
+        cutting: tokenizers.Tokenizer,
+        strategy: str,
+        truncate: bool,
+    ) -> None:
+        """InputError or TextTooLongError for a text that the library refuses to cut."""
+        try:
+            cutting.encode_batch_fast([text])
+        except Exception as error:
+            length = self._full_length(text)
+            if not truncate:
+                raise TextTooLongError(position, length, self.max_length) from error
+            raise InputError(
+                f"text {position} has {length} tokens and the model takes {self.max_length}, and "
+                f"to cut {strategy.replace('_', ' the ')} of its texts is not enough: shorten it"
+            ) from error
+
+
+def _cut_into_windows(
+    encoded: tokenizers.Encoding, max_length: int, stride: int, position: int
+) -> Iterator[Window]:
+    """The windows of a text that was tokenized whole.
+
+    Special tokens stand around the texts, so a window is the whole without the rest of its text.
+    The library's own `stride` gives the same; but it needs a tokenizer for each stride, takes no
+    pair of two long texts, and ends in a panic where a pair leaves no room.
+    """
+    arrays = [
+        np.array(encoded.ids, dtype=np.int64),
+        np.array(encoded.type_ids, dtype=np.int64),
+        np.array(encoded.offsets, dtype=np.int64).reshape(-1, 2),
+        _numbered(encoded.word_ids),
+        _numbered(encoded.sequence_ids),
+    ]
+    sequence_ids, tokens = arrays[-1], encoded.tokens
+    windowed = int((sequence_ids == 1).sum() > (sequence_ids == 0).sum())
+    own = np.flatnonzero(sequence_ids == windowed)
+    room = max_length - (len(tokens) - len(own))
+    if len(own) > room and room <= stride:
+        raise InputError(
+            f"text {position} is a pair whose shorter text leaves windows of the longer one "
+            f"{max(room, 0)} of the model's {max_length} tokens, and they share {stride}: "
+            "shorten it, or use a smaller stride"
+        )
+    begin = own[0] if len(own) else 0  # a text's tokens stand together
+    before, after = np.arange(begin), np.arange(begin + len(own), len(tokens))
+    starts = range(0, len(own) - stride, room - stride) if len(own) > room else (0,)
+    for start in starts:
+        kept = np.concatenate([before, own[start : start + room], after])
+        input_ids, token_type_ids, offsets, word_ids, sequences = (array[kept] for array in arrays)
+        yield Window(
+            Encoding(input_ids, token_type_ids, False),
+            offsets,
+            word_ids,
+            sequences,
+            tuple(tokens[at] for at in kept),
+            windowed,
+        )
+
+
+def _numbered(ids: Sequence[int | None]) -> np.ndarray:
+    return np.array([-1 if number is None else number for number in ids], dtype=np.int64)
 
 
 def _check_text(position: int, text: object) -> None:
