@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import trainers as t
 
-__all__ = ["LABELS", "MAX_LENGTH", "TAGGERS", "save_tagger"]
+__all__ = ["LABELS", "MAX_LENGTH", "TAGGERS", "export_tagger", "save_tagger"]
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC")
 
@@ -32,7 +32,6 @@ def save_tagger(name: str, texts: Sequence[str], folder: Path) -> None:
     """Save a checkpoint: a tokenizer trained on the texts, and a model with random weights."""
     tagger = TAGGERS[name]
     tokenizer = tagger.train(texts)
-    _save_model(tagger.model_type, tokenizer, folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         **tagger.special_tokens,
@@ -40,31 +39,41 @@ def save_tagger(name: str, texts: Sequence[str], folder: Path) -> None:
         "model_max_length": MAX_LENGTH,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    _save_model(tagger, tokenizer, texts[:20], folder)
 
 
-def _save_model(model_type: str, tokenizer: Tokenizer, folder: Path) -> None:
+def _save_model(tagger: _Tagger, tokenizer: Tokenizer, texts: Sequence[str], folder: Path) -> None:
     # Imported here: torch and transformers take seconds that a test's collection need not wait for.
     import torch
     from transformers import AutoConfig, AutoModelForTokenClassification
 
-    pad = tokenizer.token_to_id("[PAD]" if model_type == "bert" else "<pad>")
+    is_bert = tagger.model_type == "bert"
+    pad = tokenizer.token_to_id(tagger.special_tokens["pad_token"])
     config = AutoConfig.for_model(
-        model_type,
+        tagger.model_type,
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         # RoBERTa counts its positions from the one after the padding id.
-        max_position_embeddings=MAX_LENGTH + (0 if model_type == "bert" else pad + 1),
-        type_vocab_size=2 if model_type == "bert" else 1,
-        initializer_range=0.5,  # the usual 0.02 gives every token the same label
+        max_position_embeddings=MAX_LENGTH if is_bert else MAX_LENGTH + pad + 1,
+        type_vocab_size=2 if is_bert else 1,
+        initializer_range=0.2,
         pad_token_id=pad,
         id2label=dict(enumerate(LABELS)),
         label2id={label: index for index, label in enumerate(LABELS)},
     )
     torch.manual_seed(0)
-    AutoModelForTokenClassification.from_config(config).save_pretrained(folder)
+    model = AutoModelForTokenClassification.from_config(config)  # type: ignore[no-untyped-call]
+    # Random weights give all tokens nearly the same answer: take that away, and widen what is left.
+    rows = [torch.tensor([tokenizer.encode(text).ids[:MAX_LENGTH]]) for text in texts]
+    with torch.no_grad():
+        logits = torch.cat([model.eval()(row).logits[0] for row in rows])
+        scale = 2 / logits.std(dim=0)
+        model.classifier.weight.mul_(scale[:, None])
+        model.classifier.bias.copy_(-logits.mean(dim=0) * scale)
+    model.save_pretrained(folder)
 
 
 def _wordpiece(texts: Sequence[str]) -> Tokenizer:
@@ -162,3 +171,11 @@ TAGGERS = {
     ),
     "unigram": _Tagger("xlm-roberta", _unigram, _ROBERTA),
 }
+
+
+def export_tagger(checkpoint: Path, folder: Path) -> Path:
+    """Export a checkpoint to a folder; the folder."""
+    from bertrt_export import export_model
+
+    export_model(str(checkpoint), folder)
+    return folder
