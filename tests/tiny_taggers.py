@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import trainers as t
 
-__all__ = ["LABELS", "MAX_LENGTH", "TAGGERS", "export_tagger", "save_tagger"]
+__all__ = ["LABELS", "MAX_LENGTH", "TAGGERS", "export_tagger", "save_tagger", "save_tokenizer"]
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC")
 
@@ -30,6 +30,11 @@ class _Tagger:
 
 def save_tagger(name: str, texts: Sequence[str], folder: Path) -> None:
     """Save a checkpoint: a tokenizer trained on the texts, and a model with random weights."""
+    _save_model(TAGGERS[name], save_tokenizer(name, texts, folder), texts[:20], folder)
+
+
+def save_tokenizer(name: str, texts: Sequence[str], folder: Path) -> Tokenizer:
+    """Save a tokenizer that is trained on the texts, alone; the tokenizer."""
     tagger = TAGGERS[name]
     tokenizer = tagger.train(texts)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -39,7 +44,7 @@ def save_tagger(name: str, texts: Sequence[str], folder: Path) -> None:
         "model_max_length": MAX_LENGTH,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    _save_model(tagger, tokenizer, texts[:20], folder)
+    return tokenizer
 
 
 def _save_model(tagger: _Tagger, tokenizer: Tokenizer, texts: Sequence[str], folder: Path) -> None:
@@ -49,6 +54,7 @@ def _save_model(tagger: _Tagger, tokenizer: Tokenizer, texts: Sequence[str], fol
 
     is_bert = tagger.model_type == "bert"
     pad = tokenizer.token_to_id(tagger.special_tokens["pad_token"])
+    assert pad is not None
     config = AutoConfig.for_model(
         tagger.model_type,
         vocab_size=tokenizer.get_vocab_size(),

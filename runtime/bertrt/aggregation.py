@@ -102,9 +102,9 @@ def aggregate(
     """The entities of a text, those that mean "no entity" (`O`) too, in the order of the text.
 
     scores: float32 [pieces, labels], probabilities.
-    strategy: `none`, one entity a token; `simple`, neighbours of one tag are one entity (`B-` begins
-    a new one); `first`, `average` and `max` do the same with words, which take the label of their
-    first token, of the mean of their tokens' scores, or of the token with the highest score.
+    strategy: `none`, one entity a token; `simple`, neighbours of one tag are one entity, and `B-`
+    begins a new one; `first`, `average` and `max` do the same with words, which take the label of
+    their first token, of the mean of their tokens' scores, or of the token with the highest score.
     """
     if strategy == "none":
         units = _token_units(pieces, scores, labels)
@@ -123,7 +123,8 @@ def merge_overlapping(entities: Sequence[Entity]) -> list[Entity]:
     """The entities of one text's overlapping windows without those that another one covers.
 
     Of entities that begin within one another the longer one is kept, of two of one length that with
-    the higher score. In the order of the text.
+    the higher score. In the order of the text. So does the pipeline; but it lists the first one
+    twice where that stands for no character.
     """
     merged: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: entity.start):
@@ -138,9 +139,7 @@ def _rank(entity: Entity) -> tuple[int, float]:
     return entity.end - entity.start, entity.score
 
 
-def _token_units(
-    pieces: Sequence[Piece], scores: np.ndarray, labels: Sequence[str]
-) -> list[_Unit]:
+def _token_units(pieces: Sequence[Piece], scores: np.ndarray, labels: Sequence[str]) -> list[_Unit]:
     return [
         _Unit(labels[best], row[best], piece.start, piece.end, piece.token)
         for piece, row, best in zip(pieces, scores, _best(scores), strict=True)

@@ -228,6 +228,7 @@ def _tag(arguments: argparse.Namespace) -> None:
         arguments.device,
         threads=arguments.threads,
         precision=arguments.precision,
+        file_name=arguments.file_name,
         max_batch_tokens=arguments.max_batch_tokens,
     )
     lines, spoken = itertools.tee(arguments.texts or _stdin_lines())

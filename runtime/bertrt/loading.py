@@ -7,8 +7,8 @@ from bertrt.artifact import Artifact, load_artifact
 from bertrt.cpus import available_cpus
 from bertrt.errors import ArtifactError
 from bertrt.golden import check_golden
-from bertrt.precision import choose_precision
-from bertrt.session import Session
+from bertrt.precision import choose_device, choose_precision
+from bertrt.session import Session, load_session
 from bertrt.tokenizer import TextTokenizer
 
 __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "LoadedModel", "load_model"]
@@ -17,10 +17,10 @@ __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "LoadedModel", "load_model"]
 # is 6% slower (caches) and takes more memory.
 DEFAULT_MAX_BATCH_TOKENS = 512
 
-# Which class, and which command, answers with a model of a task.
+# What a model of each task does, and what to use it with.
 _USES = {
-    "text-classification": "Classifier, or `bertrt classify`",
-    "token-classification": "TokenClassifier, or `bertrt tag`",
+    "text-classification": "labels whole texts: use Classifier, or `bertrt classify`",
+    "token-classification": "labels the words of a text: use TokenClassifier, or `bertrt tag`",
 }
 
 
@@ -52,6 +52,7 @@ def load_model(
     threads: int | None = None,
     precision: str = "auto",
     max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+    file_name: str | None = None,
     check_files: bool = True,
     check_answers: bool = True,
 ) -> LoadedModel:
@@ -64,26 +65,15 @@ def load_model(
         raise ValueError(f"threads is {threads}: give 1 or more, or None for all CPUs")
     if max_batch_tokens < 1:
         raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
-    artifact = load_artifact(model, check_files=check_files)
+    artifact = load_artifact(model, file_name=file_name, check_files=check_files)
     if task is not None and artifact.task != task:
-        use = _USES.get(artifact.task)
         raise ArtifactError(
-            f"{artifact.path} is a model for {artifact.task}, not {task}: "
-            + (f"use {use}" if use else "this version of bertrt cannot run it")
+            f"{artifact.path} is a model for {artifact.task}, which {_USES[artifact.task]}"
         )
     chosen = choose_precision(artifact, precision, device)
-    tokenizer = TextTokenizer(artifact.path, artifact.max_length)
+    tokenizer = TextTokenizer(artifact.tokenizer_path, artifact.max_length)
     count = threads or available_cpus()
-    session = Session(
-        artifact.graph(chosen),
-        device="cpu" if device == "auto" and chosen == "int8" else device,
-        threads=count,
-    )
-    if session.labels != len(artifact.labels):
-        raise ArtifactError(
-            f"{artifact.path}: the graph has {session.labels} labels and "
-            f"config.json names {len(artifact.labels)}: export the model again"
-        )
-    if check_answers:
+    session = load_session(artifact, chosen, device=choose_device(chosen, device), threads=count)
+    if check_answers and artifact.manifest is not None:
         check_golden(artifact.manifest["golden"], chosen, tokenizer, session)
     return LoadedModel(artifact, chosen, tokenizer, session, count, max_batch_tokens)

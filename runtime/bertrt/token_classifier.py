@@ -59,6 +59,7 @@ class TokenClassifier:
         threads: int | None = None,
         precision: str = "auto",
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        file_name: str | None = None,
         check_files: bool = True,
         check_answers: bool = True,
     ) -> None:
@@ -69,6 +70,7 @@ class TokenClassifier:
             threads=threads,
             precision=precision,
             max_batch_tokens=max_batch_tokens,
+            file_name=file_name,
             check_files=check_files,
             check_answers=check_answers,
         )
@@ -202,7 +204,7 @@ class TokenClassifier:
 
     def _logits(self, windows: list[Window]) -> list[np.ndarray]:
         """The logits of each window, float32 [tokens, labels], in order."""
-        # A tokenizer without special tokens gives an empty text no tokens, and the graph takes none.
+        # Without special tokens an empty text has no tokens, and the graph takes no such text.
         filled = [position for position, window in enumerate(windows) if len(window)]
         encodings = [windows[position].encoding for position in filled]
         logits = [np.empty((0, len(self.labels)), dtype=np.float32)] * len(windows)
@@ -230,7 +232,8 @@ class TokenClassifier:
 
 
 def _checked_texts(texts: object) -> Iterable[str]:
-    if isinstance(texts, (bytes, dict)) or not isinstance(texts, Iterable):
+    # A tuple would be a pair elsewhere, and here it is most likely meant as one.
+    if isinstance(texts, (bytes, dict, tuple)) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts is of type {type(texts).__name__}: give a string or a list of them"
         )

@@ -256,7 +256,7 @@ class TextTokenizer:
         self, encoding: tokenizers.Encoding, stride: int, position: int
     ) -> Iterator[Window]:
         # The library's own list has what stands in the text where that is not in the vocabulary.
-        tokens = [self._tokenizer.id_to_token(token) for token in encoding.ids]
+        tokens = [str(self._tokenizer.id_to_token(token)) for token in encoding.ids]
         return _cut_into_windows(encoding, tokens, self.max_length, stride, position)
 
     def _full_length(self, text: TextInput) -> int:
