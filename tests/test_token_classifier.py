@@ -1,5 +1,6 @@
 """Texts to entities: forms of input and output, batches, long texts, streams, errors."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from bertrt import (
     TokenClassifier,
 )
 from bertrt.aggregation import STRATEGIES
+from bertrt.artifact import MANIFEST
 
-from tests.helpers import edit_config
+from tests.helpers import edit_config, edit_manifest
 from tests.tiny_taggers import LABELS, MAX_LENGTH
 
 _TEXT = "Angela Merkel met Barack Obama in Berlin (Germany)."
@@ -151,7 +153,7 @@ def test_batch_size_does_not_change_the_answer(
 def test_threads_may_share_it(tagger: TokenClassifier, sentences: list[str]) -> None:
     expected = tagger(sentences)
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(tagger, [sentences] * 8):
+        for found in pool.map(lambda _: tagger(sentences), range(8)):
             assert all(map(_close, found, expected))
 
 
@@ -322,3 +324,17 @@ def test_changed_files_are_refused_unless_unchecked(tagger_artifact: Path, tmp_p
     with pytest.raises(ArtifactError, match="its SHA-256 differs"):
         TokenClassifier(folder, "cpu")
     assert "B-ORG" in TokenClassifier(folder, "cpu", check_files=False).labels
+
+
+def test_other_answers_than_the_exporters_are_refused_unless_unchecked(
+    tagger_artifact: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(tagger_artifact, folder)
+    golden = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["golden"]
+    assert [len(row) for row in golden[0]["logits"]["fp32"]] == [len(LABELS)] * 2  # [CLS], [SEP]
+    golden[0]["logits"]["fp32"][1][2] += 0.5
+    edit_manifest(folder, {"golden": golden})
+    with pytest.raises(ArtifactError, match="answer otherwise than the exporter's"):
+        TokenClassifier(folder, "cpu")
+    assert TokenClassifier(folder, "cpu", check_answers=False)(_TEXT)

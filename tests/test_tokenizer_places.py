@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bertrt import InputError, TextTooLongError
-from bertrt.tokenizer import TextTokenizer
+from bertrt.tokenizer import TextInput, TextTokenizer
 
 from tests.helpers import edit_json
 from tests.tiny_taggers import MAX_LENGTH, TAGGERS, save_tokenizer
@@ -43,7 +43,7 @@ def with_settings(folders: dict[str, Path], tmp_path: Path) -> Callable[..., Tex
 
 
 def test_located_tokens_are_the_encoded_ones(tokenizer: TextTokenizer) -> None:
-    texts = [*_TEXTS, ("a pair", "of texts")]
+    texts: list[TextInput] = [*_TEXTS, ("a pair", "of texts")]
     encodings = tokenizer.encode(texts)
     for window, encoding in zip(tokenizer.located(texts), encodings, strict=True):
         assert window.encoding.input_ids.tolist() == encoding.input_ids.tolist()

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from bertrt.aggregation import STRATEGIES, Entity
 from bertrt.artifact import MANIFEST
-from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
+from bertrt.classifier import Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
 from bertrt.instructions import describe_int8
+from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, LoadedModel, load_model
 from bertrt.model_files import external_data
 from bertrt.postprocess import Prediction
 from bertrt.precision import PRECISIONS
@@ -294,7 +295,7 @@ def _pairs(lines: Iterable[str]) -> Iterator[TextInput]:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    classifier = Classifier(
+    loaded = load_model(
         arguments.model,
         arguments.device,
         threads=arguments.threads,
@@ -302,10 +303,10 @@ def _info(arguments: argparse.Namespace) -> None:
         file_name=arguments.file_name,
     )
     try:
-        facts = _facts(classifier)
+        facts = _facts(loaded)
     except (KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{classifier.artifact.path / MANIFEST} is incomplete or malformed: {error!r}; "
+            f"{loaded.artifact.path / MANIFEST} is incomplete or malformed: {error!r}; "
             "export the model again"
         ) from error
     if arguments.json:
@@ -327,16 +328,16 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name.replace('_', ' '):<{width}}  {value}")
 
 
-def _facts(classifier: Classifier) -> dict[str, Any]:
+def _facts(loaded: LoadedModel) -> dict[str, Any]:
     """What there is to say of a model: sizes in bytes, the rest as in the manifest."""
-    artifact = classifier.artifact
-    manifest, graph = artifact.manifest, artifact.graphs[classifier.precision]
+    artifact = loaded.artifact
+    manifest, graph = artifact.manifest, artifact.graphs[loaded.precision]
     exported: dict[str, Any] = {"exported_from": None, "exported_with": None}
     verified, sizes = None, [file.stat().st_size for file in (graph, *external_data(graph))]
     if manifest is not None:
         exported["exported_from"] = manifest["source"]["model"]
         exported["exported_with"] = f"bertrt {manifest['bertrt_version']}"
-        verified = manifest["verified"][classifier.precision]
+        verified = manifest["verified"][loaded.precision]
         sizes = [file["size"] for file in manifest["files"].values()]
     thresholds = artifact.thresholds
     return {
@@ -348,12 +349,12 @@ def _facts(classifier: Classifier) -> dict[str, Any]:
         "thresholds": thresholds and dict(zip(artifact.labels, thresholds, strict=True)),
         "max_length": artifact.max_length,
         "precisions": list(artifact.graphs),
-        "precision": classifier.precision,
+        "precision": loaded.precision,
         "layout": artifact.layout,
         "size": sum(sizes),
         "verified": verified,
-        "runs_on": classifier.provider,
-        "threads": classifier.threads,
+        "runs_on": loaded.provider,
+        "threads": loaded.threads,
         "cpu_int8": describe_int8(),
     }
 
