@@ -175,10 +175,7 @@ def _without_spaces(preprocess: Callable[..., Iterator[Any]]) -> Callable[..., I
 
 def _without_repeated_first(entities: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The pipeline lists the first entity of windows twice where it stands for no character."""
-    if len(entities) > 1 and entities[0]["start"] == entities[0]["end"]:
-        assert entities[0] == entities[1]
-        return entities[1:]
-    return entities
+    return entities[1:] if entities[:1] == entities[1:2] else entities
 
 
 def test_a_text_alone_gives_a_list_and_a_list_of_one_a_list_of_lists(pair: _Pair) -> None:
