@@ -58,6 +58,25 @@ def tiny_checkpoint(encoder_folder: Path, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_problem(
+    encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Path]]:
+    """The checkpoint and the artifact of a kind of `tests.tiny_problems`, made once. Read only."""
+    from bertrt_export import export_model
+
+    from tests.tiny_problems import save_checkpoint
+
+    @functools.cache
+    def made(kind: str) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp(kind)
+        save_checkpoint(folder / "checkpoint", kind, encoder_folder)
+        export_model(str(folder / "checkpoint"), folder / "model")
+        return folder / "checkpoint", folder / "model"
+
+    return made
+
+
 @pytest.fixture
 def copied_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes copies of `tiny_checkpoint` that a test may change."""
@@ -137,6 +156,12 @@ def tiny_int8_artifact(tiny_int8_export: "ExportResult") -> Path:
 def copied_int8_artifact(tiny_int8_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes copies of `tiny_int8_artifact` that a test may change."""
     return lambda: _copy(tiny_int8_artifact, tmp_path)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """Makes copies of a folder that a test may change."""
+    return lambda folder: _copy(folder, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -56,8 +56,11 @@ def test_bertrt_offers_what_is_documented() -> None:
         "InputError",
         "MissingDependencyError",
         "Prediction",
+        "Ranked",
         "TextTooLongError",
         "TokenClassifier",
+        "WindowPrediction",
+        "ZeroShotClassifier",
         "__version__",
         "classify_text",
     ]

@@ -12,9 +12,10 @@ from bertrt.errors import (
     MissingDependencyError,
     TextTooLongError,
 )
-from bertrt.postprocess import Prediction
+from bertrt.postprocess import Prediction, Ranked, WindowPrediction
 from bertrt.token_classifier import TokenClassifier
 from bertrt.version import __version__
+from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "ArtifactError",
@@ -27,8 +28,11 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "Prediction",
+    "Ranked",
     "TextTooLongError",
     "TokenClassifier",
+    "WindowPrediction",
+    "ZeroShotClassifier",
     "__version__",
     "classify_text",
 ]

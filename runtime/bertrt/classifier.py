@@ -4,20 +4,33 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from operator import index
-from typing import SupportsIndex, overload
+from typing import Any, overload
 
 import numpy as np
 
 from bertrt.batches import run_batches
-from bertrt.errors import EmptyInputError, InputError
+from bertrt.errors import ArtifactError, EmptyInputError, InputError
 from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, load_model
-from bertrt.postprocess import Prediction, predictions
-from bertrt.tokenizer import TextInput
+from bertrt.long_text import (
+    Combine,
+    LongText,
+    LongTextOptions,
+    checked_stride,
+    combine_windows,
+    encode_groups,
+)
+from bertrt.postprocess import (
+    Prediction,
+    Ranked,
+    WindowPrediction,
+    predictions,
+    rank_texts,
+    scores,
+)
+from bertrt.selection import BEST, Selection, Threshold, checked_top_k, select
+from bertrt.tokenizer import Encoding, TextInput
 
 __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "Classifier", "classify_text"]
-
-_BEST = object()  # stands for "top_k was not given": a Prediction instead of a list of them
 
 
 class Classifier:
@@ -84,104 +97,251 @@ class Classifier:
         return self.session.provider
 
     # mypy: a str is an Iterable[str] too; the first overload that fits is the one that is meant.
+    # `| Any`: which of the two it is, the artifact says; nobody should have to check at each call.
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, texts: TextInput, *, truncate: bool = ...
-    ) -> Prediction: ...
+        self,
+        texts: TextInput,
+        *,
+        truncate: bool = ...,
+        long_text: LongText = ...,
+        stride: int | None = ...,
+        combine: Combine = ...,
+    ) -> Prediction | Any: ...
     @overload
-    def __call__(self, texts: Iterable[TextInput], *, truncate: bool = ...) -> list[Prediction]: ...
+    def __call__(
+        self,
+        texts: Iterable[TextInput],
+        *,
+        truncate: bool = ...,
+        long_text: LongText = ...,
+        stride: int | None = ...,
+        combine: Combine = ...,
+    ) -> list[Prediction | Any]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, texts: TextInput, top_k: int | None, *, truncate: bool = ...
+        self,
+        texts: TextInput,
+        top_k: int | None = ...,
+        *,
+        truncate: bool = ...,
+        threshold: Threshold | None = ...,
+        long_text: LongText = ...,
+        stride: int | None = ...,
+        combine: Combine = ...,
     ) -> list[Prediction]: ...
     @overload
     def __call__(
-        self, texts: Iterable[TextInput], top_k: int | None, *, truncate: bool = ...
+        self,
+        texts: Iterable[TextInput],
+        top_k: int | None = ...,
+        *,
+        truncate: bool = ...,
+        threshold: Threshold | None = ...,
+        long_text: LongText = ...,
+        stride: int | None = ...,
+        combine: Combine = ...,
     ) -> list[list[Prediction]]: ...
     def __call__(
         self,
         texts: TextInput | Iterable[TextInput],
-        top_k: int | object | None = _BEST,
+        top_k: int | object | None = BEST,
         *,
         truncate: bool = True,
-    ) -> Prediction | list[Prediction] | list[list[Prediction]]:
+        threshold: Threshold | None = None,
+        long_text: LongText = "truncate",
+        stride: int | None = None,
+        combine: Combine = "mean",
+    ) -> Any:
         """Classify a text, a pair (a tuple of two strings), or a list of either, in order.
 
-        top_k: not given, the best Prediction of each text; a number, a list of that many, best
-        first; None, a list of all labels.
-        Raises InputError for what is not a text, EmptyInputError for an empty list,
-        TextTooLongError for a text over the limit where `truncate` is false.
+        The result of a text is its best Prediction; but a list of Predictions, best first, where
+        top_k or threshold is given, or the model is multi-label and its artifact has thresholds.
+
+        top_k: a number, that many labels; None, all of them.
+        threshold: the labels whose score is at or over it: one number for all, or a mapping with
+            one for each label's name. The list may be empty. With top_k, at most so many. Not given
+            (and top_k neither), a multi-label model takes the thresholds of its artifact, if it has
+            any. From 0 to 1; for a regression, any number.
+        truncate: cut a text over the model's limit; where false, it is an error.
+        long_text: `window` reads such a text whole instead, in overlapping windows of the limit's
+            length, and combines their logits. Shorter texts give the same either way. Of a pair,
+            the longer text is read so, with the other one in every window.
+        stride: tokens that consecutive windows share; by default an eighth of the limit: 64 of 512.
+        combine: `mean` or `max` of the windows' logits, label by label, before the activation.
+
+        Raises InputError for what is not a text and for a pair that leaves windows no room,
+        EmptyInputError for an empty list, TextTooLongError for a text over the limit where
+        `truncate` is false, ValueError for an option out of range.
         """
-        single = isinstance(texts, (str, tuple))
-        results = self._classify(_as_list(texts), top_k, truncate)
-        return results[0] if single else results
+        selection = self._selection(top_k, threshold)
+        options = self._options(long_text, truncate, stride, combine)
+        results = selection.of(self._logits(_as_list(texts), options))
+        return results[0] if isinstance(texts, (str, tuple)) else results
 
     def logits(
-        self, texts: TextInput | Iterable[TextInput], *, truncate: bool = True
+        self,
+        texts: TextInput | Iterable[TextInput],
+        *,
+        truncate: bool = True,
+        long_text: LongText = "truncate",
+        stride: int | None = None,
+        combine: Combine = "mean",
     ) -> np.ndarray:
         """The model's raw answers, float32 [texts, labels], in input order."""
-        return self._logits(_as_list(texts), truncate)
+        options = self._options(long_text, truncate, stride, combine)
+        return self._logits(_as_list(texts), options)
 
-    @overload
-    def stream(
-        self, texts: Iterable[TextInput], *, chunk_size: int = ..., truncate: bool = ...
-    ) -> Iterator[Prediction]: ...
     @overload
     def stream(
         self,
         texts: Iterable[TextInput],
-        top_k: int | None,
         *,
         chunk_size: int = ...,
         truncate: bool = ...,
+        long_text: LongText = ...,
+        stride: int | None = ...,
+        combine: Combine = ...,
+    ) -> Iterator[Prediction | Any]: ...
+    @overload
+    def stream(
+        self,
+        texts: Iterable[TextInput],
+        top_k: int | None = ...,
+        *,
+        chunk_size: int = ...,
+        truncate: bool = ...,
+        threshold: Threshold | None = ...,
+        long_text: LongText = ...,
+        stride: int | None = ...,
+        combine: Combine = ...,
     ) -> Iterator[list[Prediction]]: ...
     def stream(
         self,
         texts: Iterable[TextInput],
-        top_k: int | object | None = _BEST,
+        top_k: int | object | None = BEST,
         *,
         chunk_size: int = 1024,
         truncate: bool = True,
-    ) -> Iterator[Prediction] | Iterator[list[Prediction]]:
+        threshold: Threshold | None = None,
+        long_text: LongText = "truncate",
+        stride: int | None = None,
+        combine: Combine = "mean",
+    ) -> Iterator[Any]:
         """Classify any iterable lazily: one result a text, in order, as `__call__` gives them.
 
         Reads `chunk_size` texts ahead and keeps no more than those, so memory does not grow with
         the input. Larger chunks hold more texts of like length to batch together.
         """
-        _checked_top_k(top_k)
+        selection = self._selection(top_k, threshold)
+        options = self._options(long_text, truncate, stride, combine)
         if chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}: give 1 or more")
         if isinstance(texts, (str, tuple)):
             raise InputError("stream takes an iterable of texts: put the one text into a list")
         _check_iterable(texts)
-        return self._stream(texts, top_k, chunk_size, truncate)  # type: ignore[return-value]
+        return self._stream(texts, selection, options, chunk_size)
 
     def _stream(
-        self, texts: Iterable[TextInput], top_k: object, chunk_size: int, truncate: bool
-    ) -> Iterator[Prediction | list[Prediction]]:
+        self,
+        texts: Iterable[TextInput],
+        selection: Selection,
+        options: LongTextOptions,
+        chunk_size: int,
+    ) -> Iterator[Any]:
         remaining = iter(texts)
         first = 0
         while chunk := list(islice(remaining, chunk_size)):
-            yield from self._classify(chunk, top_k, truncate, first)
+            yield from selection.of(self._logits(chunk, options, first))
             first += len(chunk)
 
-    def _classify(
-        self, texts: list[TextInput], top_k: object, truncate: bool, first: int = 0
-    ) -> list[Prediction] | list[list[Prediction]]:
-        """One result a text; errors count the texts from `first`."""
-        count = _checked_top_k(top_k)
-        logits = self._logits(texts, truncate, first)
-        ranked = predictions(logits, self.labels, self.artifact.activation, count)
-        return [best[0] for best in ranked] if top_k is _BEST else ranked
+    @overload
+    def windows(  # type: ignore[overload-overlap]
+        self, texts: TextInput, top_k: int | None = ..., *, stride: int | None = ...
+    ) -> list[WindowPrediction]: ...
+    @overload
+    def windows(
+        self, texts: Iterable[TextInput], top_k: int | None = ..., *, stride: int | None = ...
+    ) -> list[list[WindowPrediction]]: ...
+    def windows(
+        self,
+        texts: TextInput | Iterable[TextInput],
+        top_k: int | None = None,
+        *,
+        stride: int | None = None,
+    ) -> list[WindowPrediction] | list[list[WindowPrediction]]:
+        """Classify each window of a text, a pair, or a list of either; say where the windows are.
 
-    def _logits(self, texts: list[TextInput], truncate: bool, first: int = 0) -> np.ndarray:
-        if not texts:
-            raise EmptyInputError("there is no text to classify: the list is empty")
-        encodings = self.tokenizer.encode(texts, truncate=truncate, first=first)
-        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        They are those that `long_text="window"` combines, in the order of the text. A text that
+        fits is one window. top_k: the labels of each window, None for all. Raises as `__call__`.
+        """
+        count = checked_top_k(top_k)
+        listed = _not_empty(_as_list(texts))
+        windows = self.tokenizer.windows(listed, stride=checked_stride(self.tokenizer, stride))
+        logits = self.run([window.encoding for of_text in windows for window in of_text])
+        of_windows = iter(predictions(logits, self.labels, self.artifact.activation, count))
+        results = [
+            [WindowPrediction(*window.span, tuple(next(of_windows))) for window in of_text]
+            for of_text in windows
+        ]
+        return results[0] if isinstance(texts, (str, tuple)) else results
+
+    def rerank(
+        self,
+        query: str,
+        texts: Iterable[str],
+        top_k: int | None = None,
+        *,
+        truncate: bool = True,
+        long_text: LongText = "truncate",
+        stride: int | None = None,
+        combine: Combine = "mean",
+    ) -> list[Ranked]:
+        """Rank texts by how well they answer a query, best first; ties in input order.
+
+        For models of one label (cross-encoders): the score of a text is that of the pair (query,
+        text). top_k: the best so many; None for all. The other arguments are those of `__call__`;
+        `long_text="window", combine="max"` scores a long text by its best passage.
+        Raises ArtifactError for a model of several labels, InputError for what is not a text,
+        EmptyInputError where there are no texts.
+        """
+        if len(self.labels) != 1:
+            raise ArtifactError(
+                f"{self.artifact.path} has {len(self.labels)} labels and rerank takes a model of "
+                "one, a cross-encoder: classify the pairs (query, text) with it instead"
+            )
+        count = checked_top_k(top_k)
+        options = self._options(long_text, truncate, stride, combine)
+        pairs = _rerank_pairs(query, texts)
+        relevance = scores(self._logits(pairs, options), self.artifact.activation)
+        return rank_texts(relevance[:, 0].tolist(), count)
+
+    def run(self, encodings: Sequence[Encoding]) -> np.ndarray:
+        """The logits of texts that have been tokenized, float32 [texts, labels], in order."""
+        logits = np.empty((len(encodings), len(self.labels)), dtype=np.float32)
         for positions, rows in run_batches(self.session, encodings, self.max_batch_tokens):
             logits[positions] = rows
         return logits
+
+    def _logits(
+        self, texts: list[TextInput], options: LongTextOptions, first: int = 0
+    ) -> np.ndarray:
+        """The logits of texts, float32 [texts, labels]; errors count the texts from `first`."""
+        groups = encode_groups(self.tokenizer, _not_empty(texts), options, first)
+        logits = self.run([encoding for group in groups for encoding in group])
+        return combine_windows(logits, [len(group) for group in groups], options.combine)
+
+    def _options(
+        self, long_text: LongText, truncate: bool, stride: int | None, combine: Combine
+    ) -> LongTextOptions:
+        options = LongTextOptions(long_text, truncate, stride, combine)
+        if long_text == "window":
+            checked_stride(self.tokenizer, stride)  # before a stream reads its first text
+        return options
+
+    def _selection(self, top_k: object, threshold: Threshold | None) -> Selection:
+        artifact = self.artifact
+        return select(self.labels, artifact.activation, top_k, threshold, artifact.thresholds)
 
 
 def classify_text(
@@ -207,19 +367,31 @@ def _as_list(texts: TextInput | Iterable[TextInput]) -> list[TextInput]:
     return list(texts)
 
 
+def _not_empty(texts: list[TextInput]) -> list[TextInput]:
+    if not texts:
+        raise EmptyInputError("there is no text to classify: the list is empty")
+    return texts
+
+
+def _rerank_pairs(query: str, texts: Iterable[str]) -> list[TextInput]:
+    if not isinstance(query, str):
+        raise InputError(f"the query is of type {type(query).__name__}: give a string")
+    if isinstance(texts, str):
+        raise InputError("rerank takes a list of texts: put the one text into a list")
+    _check_iterable(texts)
+    pairs: list[TextInput] = []
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"text {position} is of type {type(text).__name__}: give strings, each of which "
+                "rerank pairs with the query"
+            )
+        pairs.append((query, text))
+    return pairs
+
+
 def _check_iterable(texts: object) -> None:
     if isinstance(texts, (bytes, dict)) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts is of type {type(texts).__name__}: give a string, a pair or a list of them"
         )
-
-
-def _checked_top_k(top_k: object) -> int | None:
-    """How many labels to rank, None for all."""
-    if top_k is _BEST:
-        return 1
-    if top_k is None:
-        return None
-    if isinstance(top_k, SupportsIndex) and not isinstance(top_k, bool) and index(top_k) >= 1:
-        return index(top_k)
-    raise ValueError(f"top_k is {top_k!r}: give 1 or more, or None for all labels")

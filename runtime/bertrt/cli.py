@@ -17,14 +17,18 @@ from bertrt.classifier import Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
 from bertrt.instructions import describe_int8
 from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, LoadedModel, load_model
+from bertrt.long_text import COMBINE, LONG_TEXT
 from bertrt.model_files import external_data
+from bertrt.nli import HYPOTHESIS_TEMPLATE
 from bertrt.postprocess import Prediction
 from bertrt.precision import PRECISIONS
+from bertrt.selection import BEST, Threshold
 from bertrt.server.cli import add_options, parse_models, settings_from
 from bertrt.session import DEVICES
 from bertrt.token_classifier import TokenClassifier
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
+from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = ["main"]
 
@@ -87,9 +91,44 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     classify.add_argument(
         "--top-k", type=_top_k, metavar="N|all", help="the N best labels, not the best one alone"
     )
+    classify.add_argument(
+        "--threshold",
+        type=_threshold,
+        action="append",
+        metavar="N|LABEL=N",
+        help="all labels whose score is at or over N (or, repeated, each over its own); a "
+        "multi-label model with tuned thresholds takes those by default",
+    )
     classify.add_argument("--pairs", action="store_true", help="a text is FIRST<TAB>SECOND")
-    _add_batch_arguments(classify)
+    _add_long_text_arguments(classify)
+    classify.add_argument(
+        "--candidate-labels",
+        metavar="A,B,C",
+        help="zero-shot: choose from these labels, with a model trained on NLI",
+    )
+    classify.add_argument(
+        "--multi-label", action="store_true", help="zero-shot: score each label by itself"
+    )
+    classify.add_argument(
+        "--hypothesis-template",
+        default=HYPOTHESIS_TEMPLATE,
+        metavar="TEXT",
+        help=f"zero-shot: with {{}} for the label (default: {HYPOTHESIS_TEMPLATE!r})",
+    )
     classify.set_defaults(run=_classify)
+
+    rerank = commands.add_parser(
+        "rerank",
+        help="rank texts for a query, JSON Lines out",
+        description="Rank each TEXT, or each line of standard input, by how well it answers QUERY, "
+        "with a model of one label (a cross-encoder); one JSON object a text, best first.",
+    )
+    _add_model_arguments(rerank)
+    rerank.add_argument("query", metavar="QUERY")
+    rerank.add_argument("texts", metavar="TEXT", nargs="*", help="a text (default: stdin)")
+    rerank.add_argument("--top-k", type=_positive, metavar="N", help="the N best texts alone")
+    _add_long_text_arguments(rerank)
+    rerank.set_defaults(run=_rerank)
 
     tag = commands.add_parser(
         "tag",
@@ -107,7 +146,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     tag.add_argument(
         "--stride",
-        type=_positive,
+        type=_whole,
         metavar="N",
         help="read a text over the model's limit in windows that share N tokens, and do not cut it",
     )
@@ -182,6 +221,28 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_long_text_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--long-text",
+        choices=LONG_TEXT,
+        default="truncate",
+        help="read a text over the limit in overlapping windows (default: truncate)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=_whole,
+        metavar="N",
+        help="tokens that windows share (default: an eighth of the limit)",
+    )
+    parser.add_argument(
+        "--combine",
+        choices=COMBINE,
+        default="mean",
+        help="how the windows' logits become the text's (default: mean)",
+    )
+    _add_batch_arguments(parser)
+
+
 def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-truncate", action="store_true", help="fail on a text over the model's limit"
@@ -189,6 +250,21 @@ def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
     )
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """(label, number); the label is empty where there is a number alone."""
+    label, _, number = text.rpartition("=")
+    try:
+        return label, float(number)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor LABEL=N") from error
 
 
 def _positive(text: str) -> int:
@@ -202,7 +278,31 @@ def _top_k(text: str) -> int | str:
 
 
 def _classify(arguments: argparse.Namespace) -> None:
-    classifier = Classifier(
+    classifier = _classifier(arguments)
+    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
+    results: Iterator[Prediction | list[Prediction]]
+    if arguments.candidate_labels is not None:
+        results = _zero_shot(classifier, lines, arguments, _chunk_size(arguments, 128))
+    else:
+        if arguments.multi_label or arguments.hypothesis_template != HYPOTHESIS_TEMPLATE:
+            raise InputError("--multi-label and --hypothesis-template need --candidate-labels")
+        results = classifier.stream(
+            _pairs(lines) if arguments.pairs else lines,
+            {None: BEST, "all": None}.get(arguments.top_k, arguments.top_k),
+            threshold=_thresholds(arguments.threshold),
+            chunk_size=_chunk_size(arguments, 1024),
+            truncate=not arguments.no_truncate,
+            long_text=arguments.long_text,
+            stride=arguments.stride,
+            combine=arguments.combine,
+        )
+    # The results first: they draw the lines that `spoken` then repeats.
+    for result, text in _with_progress(zip(results, spoken, strict=False)):
+        print(json.dumps({"text": text, **_record(result)}, ensure_ascii=False))
+
+
+def _classifier(arguments: argparse.Namespace) -> Classifier:
+    return Classifier(
         arguments.model,
         arguments.device,
         threads=arguments.threads,
@@ -210,17 +310,60 @@ def _classify(arguments: argparse.Namespace) -> None:
         file_name=arguments.file_name,
         max_batch_tokens=arguments.max_batch_tokens,
     )
-    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
-    texts = _pairs(lines) if arguments.pairs else lines
-    ranked = classifier.stream(
-        texts,
-        None if arguments.top_k == "all" else arguments.top_k or 1,
-        chunk_size=_chunk_size(arguments.texts),
-        truncate=not arguments.no_truncate,
+
+
+def _zero_shot(
+    classifier: Classifier, lines: Iterable[str], arguments: argparse.Namespace, chunk_size: int
+) -> Iterator[list[Prediction]]:
+    for option, unfit in (
+        ("--pairs", arguments.pairs),
+        ("--threshold", arguments.threshold is not None),
+        ("--no-truncate", arguments.no_truncate),
+        ("--long-text", arguments.long_text != "truncate"),
+        ("--stride", arguments.stride is not None),
+        ("--combine", arguments.combine != "mean"),
+    ):
+        if unfit:
+            raise InputError(f"{option} does not go with --candidate-labels: leave one of them out")
+    zero_shot = ZeroShotClassifier.from_classifier(
+        classifier,
+        arguments.candidate_labels,
+        hypothesis_template=arguments.hypothesis_template,
     )
-    # The results first: they draw the lines that `spoken` then repeats.
-    for predictions, text in _with_progress(zip(ranked, spoken, strict=False)):
-        print(json.dumps(_record(text, predictions, arguments.top_k), ensure_ascii=False))
+    count = None if arguments.top_k == "all" else arguments.top_k
+    stream = zero_shot.stream(lines, multi_label=arguments.multi_label, chunk_size=chunk_size)
+    return (predictions[:count] for predictions in stream)
+
+
+def _thresholds(given: list[tuple[str, float]] | None) -> Threshold | None:
+    if given is None:
+        return None
+    if len(given) == 1 and not given[0][0]:
+        return given[0][1]
+    if not all(label for label, _ in given):
+        raise InputError("--threshold is repeated: give one number, or LABEL=N for every label")
+    return dict(given)
+
+
+def _rerank(arguments: argparse.Namespace) -> None:
+    classifier = _classifier(arguments)
+    texts = arguments.texts or list(_stdin_lines())
+    best = classifier.rerank(
+        arguments.query,
+        texts,
+        arguments.top_k,
+        truncate=not arguments.no_truncate,
+        long_text=arguments.long_text,
+        stride=arguments.stride,
+        combine=arguments.combine,
+    )
+    for ranked in best:
+        record = {
+            "index": ranked.index,
+            "text": texts[ranked.index],
+            "score": round(ranked.score, 6),
+        }
+        print(json.dumps(record, ensure_ascii=False))
 
 
 def _tag(arguments: argparse.Namespace) -> None:
@@ -237,7 +380,7 @@ def _tag(arguments: argparse.Namespace) -> None:
         lines,
         aggregation_strategy=arguments.aggregation,
         stride=arguments.stride,
-        chunk_size=_chunk_size(arguments.texts),
+        chunk_size=_chunk_size(arguments, 1024),
         truncate=not arguments.no_truncate,
     )
     for entities, text in _with_progress(zip(found, spoken, strict=False)):
@@ -247,13 +390,13 @@ def _tag(arguments: argparse.Namespace) -> None:
 
 def _entity(entity: Entity) -> dict[str, Any]:
     facts = {**asdict(entity), "score": round(entity.score, 6)}
-    return facts if entity.index is not None else {k: v for k, v in facts.items() if k != "index"}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
-def _chunk_size(texts: list[str]) -> int:
+def _chunk_size(arguments: argparse.Namespace, size: int) -> int:
     """Someone who types wants each answer at once; a file goes faster in large chunks."""
-    typed = not texts and sys.stdin is not None and sys.stdin.isatty()
-    return 1 if typed else 1024
+    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
+    return 1 if typed else size
 
 
 def _with_progress(results: Iterable[tuple[_Result, str]]) -> Iterable[tuple[_Result, str]]:
@@ -266,9 +409,10 @@ def _with_progress(results: Iterable[tuple[_Result, str]]) -> Iterable[tuple[_Re
     return counted
 
 
-def _record(text: str, predictions: list[Prediction], top_k: int | str | None) -> dict[str, Any]:
-    ranked = [{"label": p.label, "score": round(p.score, 6)} for p in predictions]
-    return {"text": text, **(ranked[0] if top_k is None else {"predictions": ranked})}
+def _record(result: Prediction | list[Prediction]) -> dict[str, Any]:
+    if isinstance(result, list):
+        return {"predictions": [_record(prediction) for prediction in result]}
+    return {"label": result.label, "score": round(result.score, 6)}
 
 
 def _stdin_lines() -> Iterator[str]:

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Prediction", "label_ranked", "predictions", "ranked", "scores"]
+__all__ = [
+    "Prediction",
+    "Ranked",
+    "WindowPrediction",
+    "label_ranked",
+    "over_thresholds",
+    "predictions",
+    "rank_texts",
+    "ranked",
+    "scores",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +24,28 @@ class Prediction:
 
     label: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A text of a list that was ranked: its position there, and its score for the query."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPrediction:
+    """What the model says of one window of a text.
+
+    start, end: characters of the text (of the longer text of a pair), from the window's first token
+        to its last.
+    predictions: best label first.
+    """
+
+    start: int
+    end: int
+    predictions: tuple[Prediction, ...]
 
 
 def scores(logits: np.ndarray, activation: str) -> np.ndarray:
@@ -53,3 +85,29 @@ def label_ranked(
         [Prediction(labels[index], row[index]) for index in best[:top_k]]
         for row, best in zip(probabilities.tolist(), order.tolist(), strict=True)
     ]
+
+
+def over_thresholds(
+    probabilities: np.ndarray,
+    thresholds: np.ndarray,
+    labels: Sequence[str],
+    top_k: int | None = None,
+) -> list[list[Prediction]]:
+    """The labels of each text whose scores are at or over their thresholds, best first.
+
+    probabilities: scores, float32 [texts, labels]. thresholds: float64 [labels].
+    top_k: no more than so many; None for all of them. A text may have none.
+    """
+    order = ranked(probabilities)
+    all_labels = label_ranked(probabilities, order, labels)
+    over = np.take_along_axis(probabilities >= thresholds, order, axis=-1)
+    return [
+        [label for label, is_over in zip(row, flags, strict=True) if is_over][:top_k]
+        for row, flags in zip(all_labels, over.tolist(), strict=True)
+    ]
+
+
+def rank_texts(scores: Sequence[float], top_k: int | None = None) -> list[Ranked]:
+    """The `top_k` best texts (all for None) by their scores, best first; ties in input order."""
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])
+    return [Ranked(index, scores[index]) for index in order[:top_k]]

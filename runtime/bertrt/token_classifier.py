@@ -12,6 +12,7 @@ from bertrt.aggregation import STRATEGIES, Entity, aggregate, merge_overlapping,
 from bertrt.artifact import Artifact
 from bertrt.batches import run_batches
 from bertrt.errors import EmptyInputError, InputError
+from bertrt.inputs import as_strings, check_iterable
 from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, load_model
 from bertrt.postprocess import scores
 from bertrt.tokenizer import Window
@@ -139,7 +140,7 @@ class TokenClassifier:
         TextTooLongError, or ValueError for an option out of range.
         """
         options = _Options(aggregation_strategy, ignore_labels, stride, truncate)
-        listed = [texts] if isinstance(texts, str) else list(_checked_texts(texts))
+        listed = as_strings(texts)
         if not listed:
             raise EmptyInputError("there is no text to tag: the list is empty")
         found = self._entities(listed, options, 0)
@@ -165,7 +166,8 @@ class TokenClassifier:
             raise ValueError(f"chunk_size is {chunk_size}: give 1 or more")
         if isinstance(texts, str):
             raise InputError("stream takes an iterable of texts: put the one text into a list")
-        return self._stream(iter(_checked_texts(texts)), options, chunk_size)
+        check_iterable(texts)
+        return self._stream(iter(texts), options, chunk_size)
 
     def _stream(
         self, texts: Iterator[str], options: _Options, chunk_size: int
@@ -229,12 +231,3 @@ class TokenClassifier:
         )
         probabilities = scores(logits[[piece.index for piece in pieces]], "softmax")
         return aggregate(pieces, probabilities, self.labels, strategy, tokenizer.join)
-
-
-def _checked_texts(texts: object) -> Iterable[str]:
-    # A tuple would be a pair elsewhere, and here it is most likely meant as one.
-    if isinstance(texts, (bytes, dict, tuple)) or not isinstance(texts, Iterable):
-        raise InputError(
-            f"texts is of type {type(texts).__name__}: give a string or a list of them"
-        )
-    return texts
