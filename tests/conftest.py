@@ -109,6 +109,18 @@ def copied_artifact(tiny_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
 
 
 @pytest.fixture(scope="session")
+def tagger_artifact(
+    sst2_dev: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A small BERT token classifier with random weights, exported. Read only."""
+    from tests import tiny_taggers
+
+    folder = tmp_path_factory.mktemp("tagger")
+    tiny_taggers.save_tagger("wordpiece", [text for text, _ in sst2_dev], folder)
+    return tiny_taggers.export_tagger(folder, folder / "exported")
+
+
+@pytest.fixture(scope="session")
 def calibration_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """120 lines of SST-2 without a header: a text, and a label, 0 or 1."""
     train = (_ROOT / "examples/data/sst2/train.tsv").read_text(encoding="utf-8")

@@ -235,6 +235,7 @@ def test_an_artifact_without_golden_logits_is_incomplete(
             [{"text": t, "logits": {"fp32": row}} for t, row in (("a", [1]), ("b", [1, 2]))],
             id="rows of unequal length",
         ),
+        pytest.param([{"text": "a", "logits": {"fp32": [[[1, 2]]]}}], id="too many axes"),
     ],
 )
 def test_malformed_golden_texts_are_an_artifact_error(
@@ -249,3 +250,20 @@ def test_malformed_golden_texts_are_an_artifact_error(
 def test_another_number_of_labels_is_said_to_be_that(tokenizer: TextTokenizer) -> None:
     with pytest.raises(ArtifactError, match=r"gives 2 labels, .* logits of 3"):
         _check(tokenizer, ["good"], [[1.0, 2.0, 3.0]], _Answers([1.0, 2.0]))
+
+
+def test_rows_of_tokens_are_compared_one_by_one(tokenizer: TextTokenizer) -> None:
+    """A token classifier's golden logits have a row a token; `good` has three."""
+    rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    golden = [{"text": "good", "logits": {"fp32": rows}}]
+    check_golden(golden, "fp32", tokenizer, cast(Session, _Answers(*rows)))
+    other = _Answers(*rows[:2], [5.0, 6.5])
+    with pytest.raises(ArtifactError, match=r"max \|Δlogit\| 0.5 on 1 golden texts"):
+        check_golden(golden, "fp32", tokenizer, cast(Session, other))
+
+
+def test_another_number_of_tokens_is_said_to_be_that(tokenizer: TextTokenizer) -> None:
+    golden = [{"text": "good", "logits": {"fp32": [[1.0, 2.0], [3.0, 4.0]]}}]
+    answers = _Answers([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])
+    with pytest.raises(ArtifactError, match=r"gives 3 rows of logits .* keeps 2: the tokenizer"):
+        check_golden(golden, "fp32", tokenizer, cast(Session, answers))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +155,19 @@ def write_manifest(
     *,
     max_length: int,
     verified: Mapping[str, Any],
-    golden: Mapping[str, np.ndarray],
+    golden: Mapping[str, np.ndarray | Sequence[np.ndarray]],
 ) -> dict[str, Any]:
     """Write bertrt.json over the files that are in the folder by now; returns its content.
 
-    verified: what was verified of each precision. golden: the logits of GOLDEN_TEXTS by precision,
-    as the artifact's own graphs give them. The manifest lists what the runtime reads; the report
-    comes later and may be edited freely.
+    verified: what was verified of each precision. golden: the logits of each of GOLDEN_TEXTS by
+    precision, as the artifact's own graphs give them. The manifest lists what the runtime reads;
+    the report comes later and may be edited freely.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     manifest = {
         "format_version": FORMAT_VERSION,
         "bertrt_version": __version__,
-        "task": "text-classification",
+        "task": checkpoint.task,
         "layout": "packed",
         "graphs": {precision: GRAPH_FILES[precision] for precision in golden},
         "max_length": max_length,

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from bertrt import BertrtError, Classifier
+from bertrt import BertrtError
 from bertrt.artifact import MIN_MAX_LENGTH
 from bertrt.cpus import available_cpus
+from bertrt.loading import load_model
 from bertrt.packing import pack
 from bertrt.session import Session
 from bertrt.tokenizer import TextTokenizer
@@ -171,12 +172,12 @@ def _finish(
         stage,
         max_length=tokenizer.max_length,
         verified=report.facts(),
-        golden={name: _golden_logits(stage, name, tokenizer) for name in precisions},
+        golden={name: _golden_logits(checkpoint, stage, name, tokenizer) for name in precisions},
     )
     report.write(stage, precisions)
     for precision in precisions:
         try:
-            Classifier(stage, "cpu", precision=precision)
+            load_model(stage, "cpu", precision=precision)
         except BertrtError as error:
             raise ExportError(f"the runtime cannot load what was exported: {error}") from error
     return manifest
@@ -261,8 +262,14 @@ def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> Calibra
     )
 
 
-def _golden_logits(folder: Path, precision: str, tokenizer: TextTokenizer) -> np.ndarray:
-    """What the graph that was written answers to each golden text by itself."""
+def _golden_logits(
+    checkpoint: Checkpoint, folder: Path, precision: str, tokenizer: TextTokenizer
+) -> list[np.ndarray]:
+    """What the graph that was written answers to each golden text by itself.
+
+    Of each text float32 [labels], or [tokens, labels].
+    """
     session = Session(folder / GRAPH_FILES[precision], device="cpu", threads=available_cpus())
     texts = tokenizer.encode(GOLDEN_TEXTS)
-    return np.concatenate([session.run(pack([text])) for text in texts])
+    answers = [session.run(pack([text])) for text in texts]
+    return answers if checkpoint.per_token else [rows[0] for rows in answers]

@@ -1,5 +1,6 @@
 """bertrt: serve BERT-style text classifiers without PyTorch."""
 
+from bertrt.aggregation import Entity
 from bertrt.classifier import Classifier, classify_text
 from bertrt.errors import (
     ArtifactError,
@@ -12,6 +13,7 @@ from bertrt.errors import (
     TextTooLongError,
 )
 from bertrt.postprocess import Prediction, Ranked, WindowPrediction
+from bertrt.token_classifier import TokenClassifier
 from bertrt.version import __version__
 from bertrt.zero_shot import ZeroShotClassifier
 
@@ -22,11 +24,13 @@ __all__ = [
     "Classifier",
     "DeviceError",
     "EmptyInputError",
+    "Entity",
     "InputError",
     "MissingDependencyError",
     "Prediction",
     "Ranked",
     "TextTooLongError",
+    "TokenClassifier",
     "WindowPrediction",
     "ZeroShotClassifier",
     "__version__",

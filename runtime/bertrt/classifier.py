@@ -8,10 +8,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from bertrt.artifact import Artifact, load_artifact
-from bertrt.cpus import available_cpus
+from bertrt.batches import run_batches
 from bertrt.errors import ArtifactError, EmptyInputError, InputError
-from bertrt.golden import check_golden
+from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, load_model
 from bertrt.long_text import (
     Combine,
     LongText,
@@ -20,7 +19,6 @@ from bertrt.long_text import (
     combine_windows,
     encode_groups,
 )
-from bertrt.packing import pack, plan_batches
 from bertrt.postprocess import (
     Prediction,
     Ranked,
@@ -29,16 +27,10 @@ from bertrt.postprocess import (
     rank_texts,
     scores,
 )
-from bertrt.precision import choose_device, choose_precision
 from bertrt.selection import BEST, Selection, Threshold, checked_top_k, select
-from bertrt.session import load_session
-from bertrt.tokenizer import Encoding, TextInput, TextTokenizer
+from bertrt.tokenizer import Encoding, TextInput
 
 __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "Classifier", "classify_text"]
-
-# Batches run beside one another: with 2 of them, 256 and 512 are within 2% of each other, and 1024
-# is 6% slower (caches) and takes more memory.
-DEFAULT_MAX_BATCH_TOKENS = 512
 
 
 class Classifier:
@@ -76,29 +68,23 @@ class Classifier:
         check_files: bool = True,
         check_answers: bool = True,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}: give 1 or more, or None for all CPUs")
-        if max_batch_tokens < 1:
-            raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
-        self.artifact: Artifact = load_artifact(model, file_name=file_name, check_files=check_files)
-        if self.artifact.task != "text-classification":
-            raise ArtifactError(
-                f"{self.artifact.path} is a model for {self.artifact.task}, which labels the words "
-                "of a text: use TokenClassifier"
-            )
-        self.threads = threads or available_cpus()
-        self.max_batch_tokens = max_batch_tokens
-        self.precision = choose_precision(self.artifact, precision, device)
-        self.tokenizer = TextTokenizer(self.artifact.tokenizer_path, self.artifact.max_length)
-        self.session = load_session(
-            self.artifact,
-            self.precision,
-            device=choose_device(self.precision, device),
-            threads=self.threads,
+        loaded = load_model(
+            model,
+            device,
+            task="text-classification",
+            threads=threads,
+            precision=precision,
+            max_batch_tokens=max_batch_tokens,
+            file_name=file_name,
+            check_files=check_files,
+            check_answers=check_answers,
         )
-        if check_answers and self.artifact.manifest is not None:
-            golden = self.artifact.manifest["golden"]
-            check_golden(golden, self.precision, self.tokenizer, self.session)
+        self.artifact = loaded.artifact
+        self.threads = loaded.threads
+        self.max_batch_tokens = max_batch_tokens
+        self.precision = loaded.precision
+        self.tokenizer = loaded.tokenizer
+        self.session = loaded.session
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -332,11 +318,8 @@ class Classifier:
 
     def run(self, encodings: Sequence[Encoding]) -> np.ndarray:
         """The logits of texts that have been tokenized, float32 [texts, labels], in order."""
-        lengths = [len(encoding) for encoding in encodings]
         logits = np.empty((len(encodings), len(self.labels)), dtype=np.float32)
-        plan = plan_batches(lengths, self.max_batch_tokens)
-        batches = (pack([encodings[p] for p in positions]) for positions in plan)
-        for positions, rows in zip(plan, self.session.run_all(batches), strict=True):
+        for positions, rows in run_batches(self.session, encodings, self.max_batch_tokens):
             logits[positions] = rows
         return logits
 

@@ -8,12 +8,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeVar
 
+from bertrt.aggregation import STRATEGIES, Entity
 from bertrt.artifact import MANIFEST
-from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
+from bertrt.classifier import Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
 from bertrt.instructions import describe_int8
+from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, LoadedModel, load_model
 from bertrt.long_text import COMBINE, LONG_TEXT
 from bertrt.model_files import external_data
 from bertrt.nli import HYPOTHESIS_TEMPLATE
@@ -22,11 +25,14 @@ from bertrt.precision import PRECISIONS
 from bertrt.selection import BEST, Threshold
 from bertrt.server.cli import add_options, parse_models, settings_from
 from bertrt.session import DEVICES
+from bertrt.token_classifier import TokenClassifier
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
 from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = ["main"]
+
+_Result = TypeVar("_Result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +130,29 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _add_long_text_arguments(rerank)
     rerank.set_defaults(run=_rerank)
 
+    tag = commands.add_parser(
+        "tag",
+        help="find named entities in texts, JSON Lines out",
+        description="Find the entities of each TEXT, or of each line of standard input, with a "
+        "token classifier; one JSON object a text.",
+    )
+    _add_model_arguments(tag)
+    tag.add_argument("texts", metavar="TEXT", nargs="*", help="a text (default: stdin)")
+    tag.add_argument(
+        "--aggregation",
+        choices=STRATEGIES,
+        default="simple",
+        help="how tokens become entities; none: every token (default: simple)",
+    )
+    tag.add_argument(
+        "--stride",
+        type=_whole,
+        metavar="N",
+        help="read a text over the model's limit in windows that share N tokens, and do not cut it",
+    )
+    _add_batch_arguments(tag)
+    tag.set_defaults(run=_tag)
+
     info = commands.add_parser(
         "info", help="what a model is and how it would run here", description="Describe a model."
     )
@@ -194,9 +223,6 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_long_text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
-    )
-    parser.add_argument(
         "--long-text",
         choices=LONG_TEXT,
         default="truncate",
@@ -213,6 +239,13 @@ def _add_long_text_arguments(parser: argparse.ArgumentParser) -> None:
         choices=COMBINE,
         default="mean",
         help="how the windows' logits become the text's (default: mean)",
+    )
+    _add_batch_arguments(parser)
+
+
+def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-truncate", action="store_true", help="fail on a text over the model's limit"
     )
     parser.add_argument(
         "--max-batch-tokens", type=_positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
@@ -247,11 +280,9 @@ def _top_k(text: str) -> int | str:
 def _classify(arguments: argparse.Namespace) -> None:
     classifier = _classifier(arguments)
     lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
-    # Someone who types wants each answer at once; a file goes faster in large chunks.
-    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
     results: Iterator[Prediction | list[Prediction]]
     if arguments.candidate_labels is not None:
-        results = _zero_shot(classifier, lines, arguments, 1 if typed else 128)
+        results = _zero_shot(classifier, lines, arguments, _chunk_size(arguments, 128))
     else:
         if arguments.multi_label or arguments.hypothesis_template != HYPOTHESIS_TEMPLATE:
             raise InputError("--multi-label and --hypothesis-template need --candidate-labels")
@@ -259,7 +290,7 @@ def _classify(arguments: argparse.Namespace) -> None:
             _pairs(lines) if arguments.pairs else lines,
             {None: BEST, "all": None}.get(arguments.top_k, arguments.top_k),
             threshold=_thresholds(arguments.threshold),
-            chunk_size=1 if typed else 1024,
+            chunk_size=_chunk_size(arguments, 1024),
             truncate=not arguments.no_truncate,
             long_text=arguments.long_text,
             stride=arguments.stride,
@@ -335,15 +366,46 @@ def _rerank(arguments: argparse.Namespace) -> None:
         print(json.dumps(record, ensure_ascii=False))
 
 
-def _with_progress(
-    results: Iterable[tuple[Prediction | list[Prediction], str]],
-) -> Iterable[tuple[Prediction | list[Prediction], str]]:
+def _tag(arguments: argparse.Namespace) -> None:
+    classifier = TokenClassifier(
+        arguments.model,
+        arguments.device,
+        threads=arguments.threads,
+        precision=arguments.precision,
+        file_name=arguments.file_name,
+        max_batch_tokens=arguments.max_batch_tokens,
+    )
+    lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
+    found = classifier.stream(
+        lines,
+        aggregation_strategy=arguments.aggregation,
+        stride=arguments.stride,
+        chunk_size=_chunk_size(arguments, 1024),
+        truncate=not arguments.no_truncate,
+    )
+    for entities, text in _with_progress(zip(found, spoken, strict=False)):
+        record = {"text": text, "entities": [_entity(entity) for entity in entities]}
+        print(json.dumps(record, ensure_ascii=False))
+
+
+def _entity(entity: Entity) -> dict[str, Any]:
+    facts = {**asdict(entity), "score": round(entity.score, 6)}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _chunk_size(arguments: argparse.Namespace, size: int) -> int:
+    """Someone who types wants each answer at once; a file goes faster in large chunks."""
+    typed = not arguments.texts and sys.stdin is not None and sys.stdin.isatty()
+    return 1 if typed else size
+
+
+def _with_progress(results: Iterable[tuple[_Result, str]]) -> Iterable[tuple[_Result, str]]:
     """Count texts on standard error, if that is a terminal and the results go elsewhere."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         return results
     from tqdm import tqdm  # comes with huggingface_hub; not needed where nobody looks
 
-    counted: Iterable[Any] = tqdm(results, unit=" texts", file=sys.stderr)
+    counted: Iterable[tuple[_Result, str]] = tqdm(results, unit=" texts", file=sys.stderr)
     return counted
 
 
@@ -377,7 +439,7 @@ def _pairs(lines: Iterable[str]) -> Iterator[TextInput]:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    classifier = Classifier(
+    loaded = load_model(
         arguments.model,
         arguments.device,
         threads=arguments.threads,
@@ -385,10 +447,10 @@ def _info(arguments: argparse.Namespace) -> None:
         file_name=arguments.file_name,
     )
     try:
-        facts = _facts(classifier)
+        facts = _facts(loaded)
     except (KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{classifier.artifact.path / MANIFEST} is incomplete or malformed: {error!r}; "
+            f"{loaded.artifact.path / MANIFEST} is incomplete or malformed: {error!r}; "
             "export the model again"
         ) from error
     if arguments.json:
@@ -410,16 +472,16 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name.replace('_', ' '):<{width}}  {value}")
 
 
-def _facts(classifier: Classifier) -> dict[str, Any]:
+def _facts(loaded: LoadedModel) -> dict[str, Any]:
     """What there is to say of a model: sizes in bytes, the rest as in the manifest."""
-    artifact = classifier.artifact
-    manifest, graph = artifact.manifest, artifact.graphs[classifier.precision]
+    artifact = loaded.artifact
+    manifest, graph = artifact.manifest, artifact.graphs[loaded.precision]
     exported: dict[str, Any] = {"exported_from": None, "exported_with": None}
     verified, sizes = None, [file.stat().st_size for file in (graph, *external_data(graph))]
     if manifest is not None:
         exported["exported_from"] = manifest["source"]["model"]
         exported["exported_with"] = f"bertrt {manifest['bertrt_version']}"
-        verified = manifest["verified"][classifier.precision]
+        verified = manifest["verified"][loaded.precision]
         sizes = [file["size"] for file in manifest["files"].values()]
     thresholds = artifact.thresholds
     return {
@@ -431,12 +493,12 @@ def _facts(classifier: Classifier) -> dict[str, Any]:
         "thresholds": thresholds and dict(zip(artifact.labels, thresholds, strict=True)),
         "max_length": artifact.max_length,
         "precisions": list(artifact.graphs),
-        "precision": classifier.precision,
+        "precision": loaded.precision,
         "layout": artifact.layout,
         "size": sum(sizes),
         "verified": verified,
-        "runs_on": classifier.provider,
-        "threads": classifier.threads,
+        "runs_on": loaded.provider,
+        "threads": loaded.threads,
         "cpu_int8": describe_int8(),
     }
 

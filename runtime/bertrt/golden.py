@@ -24,6 +24,7 @@ def check_golden(
 ) -> None:
     """Compare the logits of the golden texts with those that the exporter stored.
 
+    Those of a text are [labels], and of a token classifier's [tokens, labels].
     Raises ArtifactError where any differs by more than the precision's tolerance (of the largest
     stored logit, where that is over 1) or is no number, and where golden texts are malformed.
     """
@@ -31,12 +32,18 @@ def check_golden(
     encodings = tokenizer.encode(texts)
     total = np.cumsum([len(encoding) for encoding in encodings])
     count = max(1, int((total <= _MAX_TOKENS).sum()))
-    expected = logits[:count]
+    expected = np.concatenate(logits[:count])
     actual = session.run(pack(encodings[:count]))
-    if actual.shape != expected.shape:
+    if actual.shape[1] != expected.shape[1]:
         raise ArtifactError(
             f"the {precision} graph gives {actual.shape[1]} labels, and bertrt.json keeps golden "
             f"logits of {expected.shape[1]}: export the model again"
+        )
+    if len(actual) != len(expected):
+        raise ArtifactError(
+            f"the {precision} graph gives {len(actual)} rows of logits for {count} golden texts, "
+            f"and bertrt.json keeps {len(expected)}: the tokenizer or the graph is another one; "
+            "copy the whole folder, or export the model again"
         )
     limit = TOLERANCES[precision] * max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(actual - expected).max())
@@ -52,15 +59,17 @@ def check_golden(
 
 def _parsed(
     golden: Sequence[Mapping[str, Any]], precision: str
-) -> tuple[list[TextInput], np.ndarray]:
-    """The texts, and their logits, float32 [texts, labels]; ArtifactError for anything else."""
+) -> tuple[list[TextInput], list[np.ndarray]]:
+    """The texts, and the logits of each, float32 [1 or tokens, labels]; or an ArtifactError."""
     try:
         texts = [g["text"] if isinstance(g["text"], str) else tuple(g["text"]) for g in golden]
-        logits = np.array([g["logits"][precision] for g in golden], dtype=np.float32)
+        stored = [np.array(g["logits"][precision], dtype=np.float32) for g in golden]
     except (KeyError, TypeError, ValueError):
-        texts, logits = [], np.empty(0, dtype=np.float32)
+        texts, stored = [], []
+    logits = [np.atleast_2d(rows) for rows in stored]
     whole = all(isinstance(t, str) or _is_pair(t) for t in texts)
-    if not (texts and whole and logits.ndim == 2 and np.isfinite(logits).all()):
+    alike = len({rows.shape[1:] for rows in logits}) == 1 and logits[0].ndim == 2
+    if not (whole and alike and all(np.isfinite(rows).all() for rows in logits)):
         raise ArtifactError(
             f"bertrt.json keeps no usable golden texts with logits for {precision}: export the "
             "model again"

@@ -1,7 +1,8 @@
 """Text to tokens."""
 
+import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -89,6 +90,8 @@ class TextTokenizer:
                 f"{folder / 'tokenizer_config.json'}: truncation_side is {side!r}, "
                 "not 'left' or 'right'"
             )
+        # What stands for words that the vocabulary does not have; -1 where there is no such token.
+        self.unknown_id: int = _unknown_id(self._tokenizer, settings.get("unk_token"))
         self._tokenizer.no_padding()
         self._strategy = saved.get("strategy", "longest_first")
         self.truncation_side: str = side
@@ -118,31 +121,53 @@ class TextTokenizer:
         """
         if strategy is not None and strategy not in _STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}: choose one of {', '.join(_STRATEGIES)}")
-        for position, text in enumerate(texts, first):
-            _check_text(position, text)
         chosen = strategy or self._strategy
         cutting = self._cutting_tokenizer(chosen, side or self.truncation_side)
+        # Offsets are not needed, so they are not computed.
+        encode_batch = cutting.encode_batch_fast
+        encoded = self._encoded(texts, encode_batch, chosen, truncate=truncate, first=first)
+        return [_encoding(encoding) for encoding in encoded]
+
+    def located(
+        self, texts: Sequence[TextInput], *, truncate: bool = True, first: int = 0
+    ) -> list[Window]:
+        """Encode texts and tuples as `encode` does, with where each token stands in its text.
+
+        A text over `max_length` tokens is cut, so each text or pair gives one window, in order.
+        """
+        cutting = self._cutting[self._strategy, self.truncation_side]
+        encode_batch = cutting.encode_batch
+        encoded = self._encoded(texts, encode_batch, self._strategy, truncate=truncate, first=first)
+        return [
+            window
+            for position, encoding in enumerate(encoded, first)
+            for window in self._windows_of(encoding, 0, position)
+        ]
+
+    def _encoded(
+        self,
+        texts: Sequence[TextInput],
+        encode_batch: Callable[[list[TextInput]], list[tokenizers.Encoding]],
+        strategy: str,
+        *,
+        truncate: bool,
+        first: int,
+    ) -> list[tokenizers.Encoding]:
+        """What the library makes of texts, with the errors of `encode`."""
+        for position, text in enumerate(texts, first):
+            _check_text(position, text)
         try:
-            # Offsets are not needed, so they are not computed.
-            encoded = cutting.encode_batch_fast(list(texts))
+            encoded = encode_batch(list(texts))
         except Exception as error:
             for position, text in enumerate(texts, first):
                 _check_unicode(position, text)
-                self._check_cut(position, text, cutting, chosen, truncate)
+                self._check_cut(position, text, encode_batch, strategy, truncate)
             raise InputError(f"the tokenizer failed: {error}") from error
-        encodings = [
-            Encoding(
-                np.array(encoding.ids, dtype=np.int64),
-                np.array(encoding.type_ids, dtype=np.int64),
-                bool(encoding.overflowing),
-            )
-            for encoding in encoded
-        ]
         if not truncate:
-            for position, (text, encoding) in enumerate(zip(texts, encodings, strict=True), first):
-                if encoding.truncated:
+            for position, (text, encoding) in enumerate(zip(texts, encoded, strict=True), first):
+                if encoding.overflowing:
                     raise TextTooLongError(position, self._full_length(text), self.max_length)
-        return encodings
+        return encoded
 
     def windows(
         self, texts: Sequence[TextInput], *, stride: int, first: int = 0
@@ -172,9 +197,19 @@ class TextTokenizer:
                 _check_unicode(position, text)
             raise InputError(f"the tokenizer failed: {error}") from error
         return [
-            list(_cut_into_windows(encoding, self.max_length, index(stride), position))
+            list(self._windows_of(encoding, index(stride), position))
             for position, encoding in enumerate(encoded, first)
         ]
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """Tokens to readable text, as the tokenizer's decoder joins them."""
+        decoder = self._tokenizer.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    @property
+    def marks_subwords(self) -> bool:
+        """Whether a token shows that it continues a word, as WordPiece's `##` does."""
+        return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
     def from_ids(self, texts: Sequence[Sequence[int]]) -> list[Encoding]:
         """Encodings of texts that somebody else has tokenized, special tokens included.
@@ -217,6 +252,13 @@ class TextTokenizer:
                 self._whole = whole
         return self._whole
 
+    def _windows_of(
+        self, encoding: tokenizers.Encoding, stride: int, position: int
+    ) -> Iterator[Window]:
+        # The library's own list has what stands in the text where that is not in the vocabulary.
+        tokens = [str(self._tokenizer.id_to_token(token)) for token in encoding.ids]
+        return _cut_into_windows(encoding, tokens, self.max_length, stride, position)
+
     def _full_length(self, text: TextInput) -> int:
         """Tokens of a text that is not cut."""
         return len(self._whole_tokenizer().encode_batch_fast([text])[0].ids)
@@ -225,13 +267,13 @@ class TextTokenizer:
         self,
         position: int,
         text: TextInput,
-        cutting: tokenizers.Tokenizer,
+        encode_batch: Callable[[list[TextInput]], list[tokenizers.Encoding]],
         strategy: str,
         truncate: bool,
     ) -> None:
         """InputError or TextTooLongError for a text that the library refuses to cut."""
         try:
-            cutting.encode_batch_fast([text])
+            encode_batch([text])
         except Exception as error:
             length = self._full_length(text)
             if not truncate:
@@ -243,9 +285,13 @@ class TextTokenizer:
 
 
 def _cut_into_windows(
-    encoded: tokenizers.Encoding, max_length: int, stride: int, position: int
+    encoded: tokenizers.Encoding,
+    tokens: Sequence[str],
+    max_length: int,
+    stride: int,
+    position: int,
 ) -> Iterator[Window]:
-    """The windows of a text that was tokenized whole.
+    """The windows of a text that was tokenized whole, or cut to the limit, which gives one.
 
     Special tokens stand around the texts, so a window is the whole without the rest of its text.
     The library's own `stride` gives the same; but it needs a tokenizer for each stride, takes no
@@ -258,7 +304,7 @@ def _cut_into_windows(
         _numbered(encoded.word_ids),
         _numbered(encoded.sequence_ids),
     ]
-    sequence_ids, tokens = arrays[-1], encoded.tokens
+    sequence_ids = arrays[-1]
     windowed = int((sequence_ids == 1).sum() > (sequence_ids == 0).sum())
     own = np.flatnonzero(sequence_ids == windowed)
     room = max_length - (len(tokens) - len(own))
@@ -275,7 +321,7 @@ def _cut_into_windows(
         kept = np.concatenate([before, own[start : start + room], after])
         input_ids, token_type_ids, offsets, word_ids, sequences = (array[kept] for array in arrays)
         yield Window(
-            Encoding(input_ids, token_type_ids, False),
+            Encoding(input_ids, token_type_ids, bool(encoded.overflowing)),
             offsets,
             word_ids,
             sequences,
@@ -284,8 +330,31 @@ def _cut_into_windows(
         )
 
 
+def _encoding(encoded: tokenizers.Encoding) -> Encoding:
+    return Encoding(
+        np.array(encoded.ids, dtype=np.int64),
+        np.array(encoded.type_ids, dtype=np.int64),
+        bool(encoded.overflowing),
+    )
+
+
 def _numbered(ids: Sequence[int | None]) -> np.ndarray:
     return np.array([-1 if number is None else number for number in ids], dtype=np.int64)
+
+
+def _unknown_id(tokenizer: tokenizers.Tokenizer, named: object) -> int:
+    """The id of the token that tokenizer_config.json names, or else of the model's own.
+
+    named: the token, or an object that holds it as `content`; None where the file has none.
+    """
+    token = named.get("content") if isinstance(named, dict) else named
+    if token is None:
+        token = getattr(tokenizer.model, "unk_token", None)
+    if token is None and isinstance(tokenizer.model, tokenizers.models.Unigram):
+        found = json.loads(tokenizer.to_str())["model"].get("unk_id")  # no attribute has it
+    else:
+        found = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    return -1 if found is None else int(found)
 
 
 def _check_text(position: int, text: object) -> None:

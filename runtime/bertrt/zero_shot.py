@@ -7,6 +7,7 @@ from typing import Self, overload
 
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
 from bertrt.errors import EmptyInputError, InputError
+from bertrt.inputs import as_strings, check_iterable
 from bertrt.nli import (
     HYPOTHESIS_TEMPLATE,
     candidate_labels,
@@ -117,7 +118,7 @@ class ZeroShotClassifier:
         labels or a template that are none, or a hypothesis that leaves the text no room.
         """
         chosen, sentences = self._asked(labels, hypothesis_template)
-        found = self._classify(_as_list(texts), chosen, sentences, multi_label)
+        found = self._classify(as_strings(texts), chosen, sentences, multi_label)
         return found[0] if isinstance(texts, str) else found
 
     def stream(
@@ -138,7 +139,7 @@ class ZeroShotClassifier:
             raise ValueError(f"chunk_size is {chunk_size}: give 1 or more")
         if isinstance(texts, str):
             raise InputError("stream takes an iterable of texts: put the one text into a list")
-        _check_iterable(texts)
+        check_iterable(texts)
         return self._stream(iter(texts), chosen, sentences, multi_label, chunk_size)
 
     def _stream(
@@ -203,18 +204,3 @@ class ZeroShotClassifier:
             multi_label=multi_label,
         )
         return label_ranked(probabilities, ranked(probabilities), labels)
-
-
-def _as_list(texts: str | Iterable[str]) -> list[str]:
-    if isinstance(texts, str):
-        return [texts]
-    _check_iterable(texts)
-    return list(texts)
-
-
-def _check_iterable(texts: object) -> None:
-    # A tuple would be a pair elsewhere, and here it is most likely meant as one.
-    if isinstance(texts, (bytes, dict, tuple)) or not isinstance(texts, Iterable):
-        raise InputError(
-            f"texts is of type {type(texts).__name__}: give a string or a list of them"
-        )
