@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bertrt_bench.families.measure import measure_family
+from bertrt_bench.families.measure import measure_family, prepare_family
 from bertrt_bench.families.models import FAMILY_MODELS
 from bertrt_bench.families.report import table, write_report
 from bertrt_bench.machine import machine_facts
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--work", type=Path, default=Path("build/bench/families"))
     parser.add_argument("--output", type=Path, default=Path("build/bench/reports/families"))
+    parser.add_argument("--prepare", action="store_true", help="make what is missing, and stop")
     arguments = parser.parse_args()
     names = arguments.families.split(",")
     unknown = sorted(set(names) - FAMILY_MODELS.keys())
@@ -30,6 +31,12 @@ def main() -> int:
         parser.error(f"{', '.join(unknown)}: choose from {', '.join(FAMILY_MODELS)}")
     console = Console(stderr=True)
     machine, results = machine_facts(), []
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with console.status(name) as status:
+            prepare_family(name, arguments.work, partial(_show, status, name))
+    if arguments.prepare:
+        return 0
     for name in names:
         with console.status(name) as status:
             show = partial(_show, status, name)

@@ -17,7 +17,7 @@ from bertrt_bench.measure import interleaved
 from bertrt_bench.pytorch import load_pytorch
 from bertrt_bench.workloads import EXAMPLES, read_labelled
 
-__all__ = ["FamilyResult", "measure_family"]
+__all__ = ["FamilyResult", "measure_family", "prepare_family"]
 
 _SST2 = EXAMPLES / "data" / "sst2"
 _COMPARED = 200  # texts whose logits are compared with PyTorch's
@@ -52,15 +52,15 @@ class FamilyResult:
         return asdict(self)
 
 
-def measure_family(
-    name: str, work: Path, rounds: int, on_progress: Callable[[str], None]
-) -> FamilyResult:
-    """Make a family's model, export it in fp32 and int8, and compare both with PyTorch."""
+def prepare_family(name: str, work: Path, on_progress: Callable[[str], None]) -> None:
+    """Make a family's model and export it in fp32 and int8, under `work`, if it is not there."""
     checkpoint, artifact = work / name, work / f"{name}-artifact"
     texts, labels = read_labelled(_SST2 / "train.tsv")
     if not (checkpoint / "tokenizer.json").exists():
         on_progress("making the model")
         make(name, checkpoint, texts[:_FITTED], labels[:_FITTED])
+    if artifact.exists():
+        return
     calibration = work / "calibration.txt"
     calibration.write_text("\n".join(texts[-_CALIBRATION:]), encoding="utf-8")
     export_model(
@@ -69,9 +69,15 @@ def measure_family(
         precision="fp32,int8",
         calibration=CalibrationFile(calibration),
         limits=Limits(),
-        overwrite=True,
         on_progress=lambda what, done, total: on_progress(what),
     )
+
+
+def measure_family(
+    name: str, work: Path, rounds: int, on_progress: Callable[[str], None]
+) -> FamilyResult:
+    """Compare what `prepare_family` made with PyTorch."""
+    checkpoint, artifact = work / name, work / f"{name}-artifact"
     dev, right = read_labelled(_SST2 / "dev.tsv")
     fp32, int8 = (Classifier(artifact, "cpu", precision=p) for p in ("fp32", "int8"))
     compared = dev[:_COMPARED]
