@@ -6,6 +6,7 @@ What joins the tokens of one text, and keeps texts apart, is put in afterwards b
 
 import contextlib
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -29,6 +30,9 @@ __all__ = ["OPSET", "quiet_exporter", "trace"]
 OPSET = 24
 
 _WRAPPED = "model."
+
+# What makes the mask of a bidirectional encoder in transformers 5.
+_MAKE_MASK = "create_bidirectional_mask"
 
 # From hidden states [1, tokens, hidden], positions and the first tokens' indices to one row a text.
 _Pool = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -199,13 +203,20 @@ def _attention_without_mask(base: Any) -> Iterator[None]:
         return original(query, key, value, scale=scale)
 
     nn.functional.scaled_dot_product_attention = unmasked
-    # Models that write attention out ask themselves for a mask to add.
+    # Models that write attention out make a mask to add: with a method of theirs (transformers 4),
+    # or with a function that their module imports (transformers 5).
     base.get_extended_attention_mask = lambda *_, **__: None
+    module = vars(sys.modules[type(base).__module__])
+    make_mask = module.get(_MAKE_MASK)
+    if make_mask is not None:
+        module[_MAKE_MASK] = lambda *_, **__: None
     try:
         yield
     finally:
         nn.functional.scaled_dot_product_attention = original
         del base.get_extended_attention_mask
+        if make_mask is not None:
+            module[_MAKE_MASK] = make_mask
 
 
 @contextlib.contextmanager
