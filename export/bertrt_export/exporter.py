@@ -194,6 +194,14 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
             f"{name} cannot be packed: it has no table of position embeddings, and is none of "
             f"{', '.join(sorted(FAMILIES))}"
         )
+    if getattr(checkpoint.config, "attention_type", None) == "block_sparse":
+        # Transformers turns it into whole attention, for good, at the first short text: PyTorch's
+        # answers to long texts depend on what it was asked before, so comparing shows nothing.
+        raise UnsupportedModelError(
+            f"{name} cannot be packed: its attention is block-sparse on long texts and whole on "
+            "short ones; if it is to be whole on all, set attention_type to original_full in its "
+            "config.json"
+        )
     try:
         graph = trace(
             checkpoint.model,

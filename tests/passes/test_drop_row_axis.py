@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from bertrt_export.passes import DropRowAxisPass
 
-from tests.passes.graphs import HIDDEN, assert_fires, assert_unchanged, graph, normal, op_types
+from tests.passes.graphs import HIDDEN, assert_fires, assert_unchanged, graph, normal, op_types, run
 
 _FEEDS = {
     "x": np.abs(normal(5, HIDDEN, seed=1)) + 0.1,
@@ -190,6 +190,70 @@ def test_other_operators_stay_on_the_row(nodes: str) -> None:
         "none": np.array([0, 0]),
         "few": np.array([3, 1]),
         "narrow": normal(5, 1),
+    }
+    assert_unchanged(DropRowAxisPass(), model, feeds)
+
+
+_ANGLES = {"cosines": normal(7, 2, seed=1), "sines": normal(7, 2, seed=2)}
+_ROTATED = "RotaryEmbedding<num_heads = 2>"
+
+
+def test_rotation_has_the_tokens_on_the_first_axis() -> None:
+    model = graph(
+        f"({_INPUTS}) => (y) {{ {_ROWS} y = {_ROTATED}(row, cosines, sines, id_row) }}", **_ANGLES
+    )
+    operators = assert_fires(DropRowAxisPass(), model, _FEEDS)
+    assert operators == ["RotaryEmbedding", "Squeeze", *["Unsqueeze"] * 3]
+    (rotation,) = (node for node in model.graph if node.op_type == "RotaryEmbedding")
+    one = [producer.inputs[1] for v in (0, 3) if (producer := rotation.inputs[v].producer())]  # type: ignore[union-attr]
+    assert [value.const_value.numpy().tolist() for value in one if value] == [[1], [1]]  # type: ignore[union-attr]
+
+
+def test_rotation_takes_more_tokens_than_its_tables_have_positions() -> None:
+    """All texts together are longer than one text may be."""
+    model = graph(
+        f"({_INPUTS}) => (y) {{ {_ROWS} y = {_ROTATED}(row, cosines, sines, id_row) }}", **_ANGLES
+    )
+    places = np.arange(30) % 7
+    feeds = {**_FEEDS, "x": normal(30, HIDDEN), "ids": places}
+    (few,) = run(model, {**feeds, "x": feeds["x"][7:14], "ids": places[:7]})
+    with pytest.raises(Exception, match="cos_cache"):
+        run(model, feeds)
+    assert DropRowAxisPass()(model).modified
+    (all_tokens,) = run(model, feeds)
+    assert all_tokens.shape == (1, 30, HIDDEN)
+    np.testing.assert_allclose(all_tokens[:, 7:14], few, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "inputs"),
+    [
+        pytest.param(
+            f"{_ROTATED}(row, cosines, sines, given)",
+            "int64[1, tokens] given",
+            id="no row of positions",
+        ),
+        pytest.param(f"{_ROTATED}(any, cosines, sines, id_row)", "", id="no row of values"),
+        pytest.param(
+            f"{_ROTATED}(row, angles, angles)", "float[1, tokens, 2] angles", id="no positions"
+        ),
+        pytest.param(
+            "RotaryEmbedding(heads_row, cosines, sines, id_row)",
+            "float[2, tokens, 4] heads",
+            id="four dimensions",
+        ),
+    ],
+)
+def test_other_rotations_stay_on_the_row(rotation: str, inputs: str) -> None:
+    heads = "heads_row = Unsqueeze(heads, zero)" if "heads_row" in rotation else ""
+    weights = {name: array for name, array in _ANGLES.items() if name in rotation}
+    declared = f"{_INPUTS}, {inputs}" if inputs else _INPUTS
+    model = graph(f"({declared}) => (y) {{ {_ROWS} {heads} y = {rotation} }}", **weights)
+    feeds = {
+        **_FEEDS,
+        "given": np.array([[0, 1, 6, 0, 3]]),
+        "angles": normal(1, 5, 2),
+        "heads": normal(2, 5, 4),
     }
     assert_unchanged(DropRowAxisPass(), model, feeds)
 

@@ -130,6 +130,79 @@ def test_choosing_moves_to_the_query_of_an_attention(scale: str) -> None:
     assert _rows(model, "Neg") == _rows(model, "Tanh") == ["tokens"]
 
 
+@pytest.mark.parametrize(
+    ("mask", "heads"),
+    [("float", 2), ("float", 1), ("bool", 1)],
+    ids=["bias of each head", "bias", "mask"],
+)
+def test_choosing_moves_to_the_rows_of_a_mask_or_bias(mask: str, heads: int) -> None:
+    """[1, heads, tokens, tokens]: the rows are the queries', the columns the keys'."""
+    model = graph(
+        f"""({_INPUTS}, {mask}[1, {heads}, tokens, tokens] m) => (y) {{
+          k = Neg(x)
+          data = Attention<q_num_heads = 2, kv_num_heads = 2>(z, k, x, m)
+          y = Gather<axis = 1>(data, index)
+        }}"""
+    )
+    bias = normal(1, heads, 5, 5)
+    feeds = {**_FEEDS, "m": bias if mask == "float" else bias > -1}
+    assert_fires(FirstTokenPushdownPass(), model, feeds)
+    assert _gathered(model) == ["m", "z"]
+    assert _rows(model, "Attention") == ["texts"]
+    assert _rows(model, "Neg") == ["tokens"]
+    (gather,) = (n for n in model.graph if n.op_type == "Gather" and n.inputs[0].name == "m")  # type: ignore[union-attr]
+    assert gather.attributes["axis"].as_int() == 2
+    assert str(gather.outputs[0].shape) == f"[1,{heads},texts,tokens]"
+
+
+_ANGLES = {"cosines": normal(9, 2, seed=1), "sines": normal(9, 2, seed=2)}
+_ROTATED = "RotaryEmbedding<num_heads = 2>"
+
+
+def test_choosing_moves_above_a_rotation_and_to_its_positions() -> None:
+    model = graph(
+        f"""({_INPUTS}, int64[1, tokens] places) => (y) {{
+          data = {_ROTATED}(x, cosines, sines, places)
+          y = Gather<axis = 1>(data, index)
+        }}""",
+        **_ANGLES,
+    )
+    feeds = {**_FEEDS, "places": np.array([[0, 1, 2, 0, 8]])}
+    operators = assert_fires(FirstTokenPushdownPass(), model, feeds)
+    assert operators == ["Gather", "Gather", "RotaryEmbedding"]
+    assert _gathered(model) == ["places", "x"]
+    assert _rows(model, "RotaryEmbedding") == ["texts"]
+
+
+def test_rotated_query_and_key_of_one_projection() -> None:
+    """The key is rotated whole, whatever the query is."""
+    model = graph(
+        f"""({_INPUTS}, int64[1, tokens] places) => (y) {{
+          q = {_ROTATED}(x, cosines, sines, places)
+          k = {_ROTATED}(z, cosines, sines, places)
+          data = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, z)
+          y = Gather<axis = 1>(data, index)
+        }}""",
+        **_ANGLES,
+    )
+    feeds = {**_FEEDS, "places": np.array([[0, 1, 2, 0, 1]])}
+    assert_fires(FirstTokenPushdownPass(), model, feeds)
+    assert _gathered(model) == ["places", "x"]
+    assert sorted(map(str, _rows(model, "RotaryEmbedding"))) == ["texts", "tokens"]
+
+
+def test_rotation_without_positions_stays_above() -> None:
+    """The tables have a row for each token then, [1, tokens, ..]."""
+    model = graph(
+        f"""({_INPUTS}, float[1, tokens, 2] cosines, float[1, tokens, 2] sines) => (y) {{
+          data = {_ROTATED}(x, cosines, sines)
+          y = Gather<axis = 1>(data, index)
+        }}"""
+    )
+    feeds = {**_FEEDS, "cosines": normal(1, 5, 2), "sines": normal(1, 5, 2, seed=1)}
+    assert_unchanged(FirstTokenPushdownPass(), model, feeds)
+
+
 def test_self_attention_keeps_its_keys_and_values_whole() -> None:
     model = _chosen("data = Attention<q_num_heads = 2, kv_num_heads = 2>(x, x, x)")
     assert_fires(FirstTokenPushdownPass(), model, _FEEDS)
@@ -214,6 +287,10 @@ def test_choosing_stops_at_what_is_needed_whole() -> None:
             'data = Attention<q_num_heads = 2, kv_num_heads = 2>(x, x, x, "", "", "", count)',
             id="lengths of the keys",
         ),
+        pytest.param(
+            "data = Attention<q_num_heads = 2, kv_num_heads = 2, is_causal = 1>(x, x, x, full)",
+            id="causal attention with a bias",
+        ),
         pytest.param("data = Add(x, places)", id="constant of its own for each token"),
         pytest.param("data = CumSum(x, one)", id="running sum over the tokens"),
     ],
@@ -226,8 +303,21 @@ def test_operators_that_mix_tokens_stay_above(nodes: str) -> None:
         both=normal(5, HIDDEN, seed=1),
         one=np.array(1),
         count=np.array([3]),
+        full=normal(1, 1, 5, 5),
     )
     assert_unchanged(FirstTokenPushdownPass(), model, _FEEDS)
+
+
+@pytest.mark.parametrize("dims", ["1, 1, 1, tokens", "tokens, tokens", "2, tokens, tokens"])
+def test_mask_that_is_not_one_row_a_query_in_four_dimensions_stays_above(dims: str) -> None:
+    """The operator may broadcast it; onnxruntime does not run all of these."""
+    model = graph(
+        f"""({_INPUTS}, float[{dims}] m) => (y) {{
+          data = Attention<q_num_heads = 2, kv_num_heads = 2>(x, x, x, m)
+          y = Gather<axis = 1>(data, index)
+        }}"""
+    )
+    assert_unchanged(FirstTokenPushdownPass(), model)
 
 
 @pytest.mark.parametrize(

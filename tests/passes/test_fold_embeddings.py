@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -123,6 +124,45 @@ def test_sum_over_the_word_embedding_keeps_it() -> None:
         "Mul",
     ]
     assert "words" in model.graph.initializers
+
+
+_VECTOR = {"gathers": "b = Gather(B, j)", "a": normal(HIDDEN)}
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"), [*itertools.product(["x, A", "A, x"], ["s, b", "b, s"])], ids=str
+)
+def test_vector_for_all_tokens_goes_into_the_table(inner: str, outer: str) -> None:
+    """What tracing leaves of a table of segments, in a model without segments."""
+    model = _sum(inner, outer, **_VECTOR)
+    model.graph.initializers["B"].name = "position_embeddings.weight"
+    assert assert_fires(FoldEmbeddingsPass(), model, _FEEDS) == ["Add", "Gather"]
+    (gather,) = (node for node in model.graph if node.op_type == "Gather")
+    table = gather.inputs[0]
+    assert table is not None and table.name == "position_embeddings+vector.weight"
+    assert table.const_value is not None and table.const_value.shape == (2, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"b": normal(20_000, HIDDEN)}, id="word embedding"),
+        pytest.param({"a": normal(1)}, id="vector of one"),
+        pytest.param({"a": np.array(0.5, dtype=np.float32)}, id="scalar"),
+        pytest.param({"a": normal(1, HIDDEN)}, id="matrix"),
+        pytest.param({"a": normal(5, HIDDEN)}, id="a vector for each token"),
+        pytest.param({"b": normal(2, 1)}, id="different widths"),
+        pytest.param({"gathers": "C = Neg(B) b = Gather(C, j)"}, id="computed table"),
+        pytest.param(
+            {"gathers": "C = Neg(A) b = Gather(B, j)", "inner": "x, C"}, id="computed vector"
+        ),
+        pytest.param({"more": "z = Neg(s)", "outputs": "y, z"}, id="inner sum used"),
+        pytest.param({"outputs": "y, float[tokens, 8] s"}, id="inner sum put out"),
+    ],
+)
+def test_other_constants_stay_as_they_are(changes: dict[str, Any]) -> None:
+    model = _sum(**{"inner": "x, A", **_VECTOR, **changes})
+    assert_unchanged(FoldEmbeddingsPass(), model, _FEEDS)
 
 
 @pytest.mark.parametrize(

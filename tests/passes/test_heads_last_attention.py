@@ -74,9 +74,22 @@ def test_scale_is_kept() -> None:
     assert _node(model, "Attention").attributes["scale"].as_float() == 0.125
 
 
-def test_mask_stays_as_it_is() -> None:
-    model = _attention(more_inputs=", bool[queries, tokens] mask", mask=", mask")
-    assert assert_fires(HeadsLastAttentionPass(), model, {**_FEEDS, **_MASK}) == ["Attention"]
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("bool", (4, 4)),
+        ("bool", (1, 1, 4, 4)),
+        ("float", (4, 4)),
+        ("float", (1, 2, 4, 4)),
+    ],
+    ids=str,
+)
+def test_mask_or_bias_stays_as_it_is(kind: str, shape: tuple[int, ...]) -> None:
+    dims = ", ".join(map(str, shape))
+    model = _attention(more_inputs=f", {kind}[{dims}] mask", mask=", mask")
+    bias = normal(*shape)
+    feeds = {**_FEEDS, "mask": bias if kind == "float" else bias > bias.min()}
+    assert assert_fires(HeadsLastAttentionPass(), model, feeds) == ["Attention"]
     (mask,) = _node(model, "Attention").inputs[3:]
     assert mask is not None and mask.name == "mask"
 
@@ -108,7 +121,6 @@ def test_one_source_of_query_key_and_value() -> None:
     assert _node(model, "Attention").attributes["q_num_heads"].as_int() == 4
 
 
-_MASK = {"mask": np.array([[True, True, False, True]] * 4)}
 _PAST = {"pk": normal(1, 2, 2, 4), "pv": normal(1, 2, 2, 4, seed=1)}
 
 
@@ -116,6 +128,15 @@ _PAST = {"pk": normal(1, 2, 2, 4), "pv": normal(1, 2, 2, 4, seed=1)}
     ("changes", "more"),
     [
         pytest.param({"attributes": "<is_causal = 1>"}, {}, id="causal"),
+        pytest.param(
+            {
+                "attributes": "<is_causal = 1>",
+                "more_inputs": ", float[queries, tokens] mask",
+                "mask": ", mask",
+            },
+            {"mask": normal(4, 4)},
+            id="causal and masked",
+        ),
         pytest.param({"attributes": "<softcap = 30.0>"}, {}, id="soft-capped"),
         pytest.param(
             {

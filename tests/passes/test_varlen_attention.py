@@ -1,5 +1,6 @@
 """Attention within each text of a packed batch: when, and when not."""
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from bertrt_export.passes import PackedInputsPass, VarlenAttentionPass
@@ -65,6 +66,127 @@ def test_queries_of_first_tokens_are_one_a_text_and_nothing_is_gathered_back() -
     assert str(_attention(by_text).inputs[0].shape) == "[texts,1,8]"  # type: ignore[union-attr]
     users = _attention(by_text).outputs[0].consumers()
     assert [node.op_type for node in users] == ["Squeeze"]
+
+
+# Masks and biases [1, .., tokens, tokens], from nothing but the tokens' positions.
+_DISTANCE = """one = Constant<value_ints = [1]>() two = Constant<value_ints = [2]>()
+    here = Unsqueeze(position_ids, two) there = Unsqueeze(position_ids, one)
+    distance = Sub(there, here)"""
+_MASKS = {
+    "window": """d = Abs(distance) n = Constant<value_int = 2>() near = LessOrEqual(d, n)
+        mask = Unsqueeze(near, one)""",
+    "bias": """slope = Constant<value_float = -0.7>() far = Cast<to = 1>(distance)
+        a = Mul(far, slope) b = Tanh(a) mask = Unsqueeze(b, one)""",
+    "bias of each head": """low = Constant<value_int = -4>() high = Constant<value_int = 4>()
+        near = Clip(distance, low, high) bucket = Add(near, high)
+        looked_up = Gather(words, bucket)
+        zero = Constant<value_ints = [0]>() last = Constant<value_ints = [3]>()
+        two_heads = Slice(looked_up, zero, two, last)
+        mask = Transpose<perm = [0, 3, 1, 2]>(two_heads)""",
+}
+# With scores near 0, each key has its share; else the greatest alone would count, mask or no mask.
+_EVEN = f"{_HEADS}, scale = 0.01"
+_MASKED = {
+    "by token": f"y = Attention<{_EVEN}>(q, k, v, mask)",
+    "by text": f"""first = Gather<axis = 1>(q, first_token_index)
+        of_first = Gather<axis = 2>(mask, first_token_index)
+        y = Attention<{_EVEN}>(first, k, v, of_first)""",
+}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("kind", _MASKED)
+@pytest.mark.parametrize("mask", _MASKS)
+def test_mask_of_positions_is_the_same_for_each_text(
+    mask: str, kind: str, lengths: list[int]
+) -> None:
+    row = row_graph(f"{_PROJECTIONS} {_DISTANCE} {_MASKS[mask]} {_MASKED[kind]}")
+    batch = feeds(lengths)
+    expected = alone(row, batch)
+    assert_equal(run(_varlen(row), batch), expected)
+    if max(lengths) > 3:  # else the window is the whole text
+        plain = (_BY_TEXT if kind == "by text" else _BY_TOKEN).replace(_HEADS, _EVEN)
+        (unmasked,) = alone(row_graph(plain), batch)
+        assert np.abs(unmasked - expected[0]).max() > 0.1, "the mask changes nothing"
+
+
+@pytest.mark.parametrize("kind", _MASKED)
+def test_mask_is_computed_for_the_longest_text_alone(kind: str) -> None:
+    """Not for all tokens of the batch by all tokens."""
+    model = _varlen(row_graph(f"{_PROJECTIONS} {_DISTANCE} {_MASKS['window']} {_MASKED[kind]}"))
+    mask, *others = _attention(model).inputs[3:]
+    assert mask is not None
+    assert [value.name if value is not None else None for value in others] == [
+        None,
+        None,
+        "packed.lengths",
+    ]
+    (abs_node,) = (node for node in model.graph if node.op_type == "Abs")
+    assert str(abs_node.outputs[0].shape) == "[1,longest,longest]"
+    batch = feeds([3, 9, 1])
+    model.graph.outputs[:] = [mask]
+    (found,) = run(model, batch)
+    assert found.dtype == bool
+    assert found.shape == ((1, 1, 1, 9) if kind == "by text" else (1, 1, 9, 9))
+
+
+def test_one_mask_for_two_attentions_of_both_kinds() -> None:
+    row = row_graph(
+        f"""{_PROJECTIONS} {_DISTANCE} {_MASKS["window"]}
+        a = Attention<{_EVEN}>(q, k, v, mask)
+        first = Gather<axis = 1>(a, first_token_index)
+        of_first = Gather<axis = 2>(mask, first_token_index)
+        y = Attention<{_EVEN}>(first, a, a, of_first)"""
+    )
+    batch = feeds([3, 1, 8])
+    assert_equal(run(_varlen(row), batch), alone(row, batch))
+
+
+# What the tokens are, and not only where they stand.
+_BY_INPUT = {
+    "word": "w = ReduceMax<keepdims = 0>(x, two) u = Unsqueeze(w, one)",
+    "id": "w = Cast<to = 1>(input_ids) u = Unsqueeze(w, one)",
+    "segment": "w = Cast<to = 1>(token_type_ids) u = Unsqueeze(w, one)",
+}
+
+
+@pytest.mark.parametrize("kind", _MASKED)
+@pytest.mark.parametrize("source", _BY_INPUT)
+def test_mask_that_depends_on_the_input_stays_as_it_is(source: str, kind: str) -> None:
+    nodes = f"""{_PROJECTIONS} {_DISTANCE} {_BY_INPUT[source]}
+        far = Cast<to = 1>(distance) sum = Add(far, u) mask = Unsqueeze(sum, one)"""
+    model = _packed(row_graph(f"{nodes.replace('sum', 'total')} {_MASKED[kind]}"))
+    assert_unchanged(VarlenAttentionPass(), model, feeds([2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("mask", "inputs"),
+    [
+        pytest.param("mask = Identity(given)", ", float[1, 1, tokens, tokens] given", id="given"),
+        pytest.param("mask = Identity(positions)", "", id="constant"),
+        pytest.param(
+            "flat = Shape(input_ids) mask = ConstantOfShape(flat)", "", id="of the input's shape"
+        ),
+    ],
+)
+def test_mask_of_no_positions_stays_as_it_is(mask: str, inputs: str) -> None:
+    nodes = f"{_PROJECTIONS} {mask} y = Attention<{_HEADS}>(q, k, v, mask)"
+    assert_unchanged(VarlenAttentionPass(), _packed(row_graph(nodes, inputs=inputs)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param("mask_rows = Identity(mask)", id="all rows"),
+        pytest.param("mask_rows = Gather<axis = 3>(mask, first_token_index)", id="columns"),
+        pytest.param("g = Gather<axis = 2>(mask, first_token_index) mask_rows = Neg(g)", id="more"),
+    ],
+)
+def test_mask_whose_rows_are_not_the_first_tokens_stays_as_it_is(rows: str) -> None:
+    nodes = f"""{_PROJECTIONS} {_DISTANCE} {_MASKS["bias"]} {rows}
+        first = Gather<axis = 1>(q, first_token_index)
+        y = Attention<{_HEADS}>(first, k, v, mask_rows)"""
+    assert_unchanged(VarlenAttentionPass(), _packed(row_graph(nodes)))
 
 
 def test_two_attentions_after_each_other() -> None:

@@ -26,7 +26,7 @@ class FuseAttentionPass(ir.passes.InPlacePass):
     1. where anything between the two products has another use, or is an output of the graph;
     2. where anything is added to the scores: a mask, or a bias;
     3. where the scale is no constant scalar;
-    4. for values of other than four dimensions.
+    4. for values of other than four dimensions, or of different numbers of heads.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -60,7 +60,10 @@ def _fuse(last: ir.Node) -> bool:
     operands = (query, keys, value)
     if transpose is None or perm not in (_SWAP_LAST, _HEADS_AND_SWAP):
         return False
-    if not all(v is not None and v.shape is not None and len(v.shape) == 4 for v in operands):
+    shapes = [v.shape if v is not None else None for v in operands]
+    if not all(shape is not None and len(shape) == 4 for shape in shapes):
+        return False
+    if len({tuple(shape[:2]) for shape in shapes if shape is not None}) > 1:
         return False
     rewriter = Rewriter(last)
     key = transpose.inputs[0]
