@@ -1,5 +1,6 @@
 """Loading checkpoints: every way in which one can be wrong is told apart and explained."""
 
+import contextlib
 import http.server
 import json
 import shutil
@@ -15,13 +16,17 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+import transformers
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.errors import CheckpointError, ExportError, UnsupportedModelError
+from bertrt_export.exporter import packed_graph
+from bertrt_export.families import FAMILIES, Family
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from tests.helpers import edit_json
+from tests.passes.graphs import run
 
 CopiedCheckpoint = Callable[[], Path]
 
@@ -559,11 +564,196 @@ def test_decoder_is_unsupported(copied_checkpoint: CopiedCheckpoint) -> None:
     assert "decoder" in message and "encoders" in message
 
 
-def test_relative_positions_are_unsupported(copied_checkpoint: CopiedCheckpoint) -> None:
+@pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
+def test_relative_positions_are_unsupported(copied_checkpoint: CopiedCheckpoint, kind: str) -> None:
     folder = copied_checkpoint()
-    edit_json(folder / "config.json", {"position_embedding_type": "relative_key"})
+    edit_json(folder / "config.json", {"position_embedding_type": kind})
     message = _message(folder, UnsupportedModelError)
-    assert "relative_key position embeddings" in message
+    assert message == (
+        f"{folder} has {kind} position embeddings, which Transformers 5 gave up and bertrt does "
+        "not support"
+    )
+
+
+# What differs between families
+
+_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+
+
+@pytest.fixture
+def saved(encoder_folder: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Saves a checkpoint of any family with MiniLM's tokenizer, which gives token_type_ids.
+
+    name: of the model; settings: of its configuration; stated: in tokenizer_config.json.
+    """
+
+    def save(name: str, settings: dict[str, Any], stated: dict[str, Any]) -> Path:
+        kind = getattr(transformers, name)
+        config = kind.config_class(**{"vocab_size": 30_522, **settings})
+        kind(config).save_pretrained(tmp_path)
+        AutoTokenizer.from_pretrained(encoder_folder).save_pretrained(tmp_path)
+        edit_json(tmp_path / "tokenizer_config.json", stated)
+        return tmp_path
+
+    return save
+
+
+_ROBERTA = {**_SIZES, "max_position_embeddings": 514, "type_vocab_size": 1}
+_MODERNBERT = {
+    **_SIZES,
+    "max_position_embeddings": 96,
+    **{f"{token}_token_id": number for number, token in enumerate("pad bos cls sep eos".split())},
+}
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"), [(10**30, 512), (1e30, 512), (514, 512), (512, 512), (128, 128)]
+)
+def test_two_of_the_positions_of_roberta_are_for_no_token(
+    saved: Callable[..., Path], stated: float, expected: int
+) -> None:
+    checkpoint = load_checkpoint(
+        str(saved("RobertaForSequenceClassification", _ROBERTA, {"model_max_length": stated}))
+    )
+    assert checkpoint.max_length == expected
+    assert checkpoint.family is FAMILIES["roberta"]
+    if expected == 512:  # PyTorch has a position for as many, and for no more
+        for length, ok in ((512, True), (513, False)):
+            ids = torch.full((1, length), 5)
+            with contextlib.nullcontext() if ok else pytest.raises((IndexError, RuntimeError)):
+                checkpoint.model(input_ids=ids)
+
+
+def test_padding_id_moves_the_first_position(saved: Callable[..., Path]) -> None:
+    settings = {**_ROBERTA, "pad_token_id": 3}
+    stated = {"model_max_length": 10**30}
+    folder = saved("RobertaForSequenceClassification", settings, stated)
+    assert load_checkpoint(str(folder)).max_length == 510
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("ModernBertForSequenceClassification", _MODERNBERT, 96),
+        ("XLNetForSequenceClassification", {"d_model": 16, "n_layer": 1, "n_head": 2}, 512),
+    ],
+    ids=["rotary", "without an end"],
+)
+def test_max_length_without_a_table_of_positions(
+    saved: Callable[..., Path], name: str, settings: dict[str, Any], expected: int
+) -> None:
+    folder = saved(name, settings, {"model_max_length": 10**30})
+    assert load_checkpoint(str(folder)).max_length == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "segments"),
+    [
+        ("BertForSequenceClassification", _SIZES, True),
+        ("BertForSequenceClassification", {**_SIZES, "type_vocab_size": 1}, False),
+        ("RobertaForSequenceClassification", _ROBERTA, False),
+        ("RobertaForSequenceClassification", {**_ROBERTA, "type_vocab_size": 2}, True),
+        ("DistilBertForSequenceClassification", {"dim": 16, "n_layers": 1, "n_heads": 2}, False),
+        ("ModernBertForSequenceClassification", _MODERNBERT, False),
+        ("DebertaV2ForSequenceClassification", {**_SIZES, "type_vocab_size": 0}, False),
+        # What cannot be packed, and has no table that would tell, is fed what it takes.
+        ("XLNetForSequenceClassification", {"d_model": 16, "n_layer": 1, "n_head": 2}, True),
+    ],
+)
+def test_segments_are_fed_where_the_model_has_use_for_them(
+    saved: Callable[..., Path], name: str, settings: dict[str, Any], segments: bool
+) -> None:
+    stated = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+    checkpoint = load_checkpoint(str(saved(name, settings, stated)))
+    assert "token_type_ids" in checkpoint.tokenizer("good")
+    assert checkpoint.segments is segments
+
+
+def test_tokenizer_without_segments_feeds_none(copied_checkpoint: CopiedCheckpoint) -> None:
+    """All tokens are of the first segment then, in PyTorch as in the packed graph."""
+    folder = copied_checkpoint()
+    names = {"model_input_names": ["input_ids", "attention_mask"]}
+    edit_json(folder / "tokenizer_config.json", names)
+    checkpoint = load_checkpoint(str(folder))
+    assert checkpoint.segments is False
+    graph = packed_graph(checkpoint)
+    assert [value.name for value in graph.graph.inputs] == ["input_ids", "lengths"]
+    texts = ["a gorgeous film", "bad", "it is neither good nor bad, and far too long"]
+    rows = [np.array(checkpoint.tokenizer(text)["input_ids"]) for text in texts]
+    feeds = {
+        "input_ids": np.concatenate(rows),
+        "lengths": np.array([len(row) for row in rows], dtype=np.int32),
+    }
+    with torch.inference_mode():
+        tensors = [torch.from_numpy(row[None]) for row in rows]
+        expected = torch.cat([checkpoint.model(input_ids=row).logits for row in tensors]).numpy()
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(run(graph, feeds)[0], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "task", "per_token"),
+    [
+        ("BertForSequenceClassification", _SIZES, "text-classification", False),
+        ("BertForTokenClassification", _SIZES, "token-classification", True),
+        ("RobertaForTokenClassification", _ROBERTA, "token-classification", True),
+    ],
+)
+def test_task_is_what_the_architecture_says(
+    saved: Callable[..., Path], name: str, settings: dict[str, Any], task: str, per_token: bool
+) -> None:
+    folder = saved(name, {**settings, "num_labels": 5}, {})
+    checkpoint = load_checkpoint(str(folder))
+    assert (checkpoint.task, checkpoint.per_token) == (task, per_token)
+    assert type(checkpoint.model).__name__ == name
+    with torch.inference_mode():
+        logits = checkpoint.model(input_ids=torch.tensor([[7, 8, 9]])).logits
+    assert logits.shape == ((1, 3, 5) if per_token else (1, 5))
+
+
+def test_token_classifier_without_a_head(saved: Callable[..., Path]) -> None:
+    folder = saved("BertForTokenClassification", _SIZES, {})
+    _edit_weights(
+        folder, lambda weights: {n: w for n, w in weights.items() if "classifier" not in n}
+    )
+    message = _message(folder)
+    assert "encoder without a classification head" in message and "classifier.bias" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("XLNetForSequenceClassification", {"d_model": 16, "n_layer": 1, "n_head": 2}),
+        ("GPT2ForSequenceClassification", {"n_embd": 16, "n_layer": 1, "n_head": 2}),
+    ],
+)
+def test_model_of_no_family_is_loaded_all_the_same(
+    saved: Callable[..., Path], name: str, settings: dict[str, Any]
+) -> None:
+    """It may be exported in the padded layout."""
+    checkpoint = load_checkpoint(str(saved(name, settings, {})))
+    assert checkpoint.family is None
+    assert checkpoint.task == "text-classification"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "family"),
+    [
+        ("ErnieForSequenceClassification", _SIZES, Family("encoder", "from 0")),
+        ("MegatronBertForSequenceClassification", _SIZES, Family("encoder", "from 0")),
+        ("Data2VecTextForSequenceClassification", _ROBERTA, Family("", "after padding")),
+        ("ErnieForTokenClassification", _SIZES, Family("", "from 0")),
+    ],
+)
+def test_family_of_others_is_guessed_by_what_they_have(
+    saved: Callable[..., Path], name: str, settings: dict[str, Any], family: Family
+) -> None:
+    assert load_checkpoint(str(saved(name, settings, {}))).family == family
 
 
 # Its tokenizer

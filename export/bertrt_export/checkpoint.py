@@ -156,8 +156,8 @@ def _check_encoder(config: Any, name: str) -> None:
     """Refuse what would not answer as an encoder does."""
     if getattr(config, "is_decoder", False):
         raise UnsupportedModelError(f"{name} is configured as a decoder: bertrt runs encoders")
-    positions = getattr(config, "position_embedding_type", None) or "absolute"
-    if positions != "absolute":
+    positions = str(getattr(config, "position_embedding_type", None))
+    if positions.startswith("relative"):  # not `rotary`, which some families have and keep
         raise UnsupportedModelError(
             f"{name} has {positions} position embeddings, which Transformers 5 gave up and bertrt "
             "does not support"
