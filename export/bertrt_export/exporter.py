@@ -29,7 +29,12 @@ from bertrt_export.calibration import BUILT_IN_WARNING, CalibrationTexts, read_c
 from bertrt_export.candidates import Timing, fastest, time_candidates
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.checkpoint_files import one_line
-from bertrt_export.errors import ExportError, QuantizationError, UnsupportedModelError
+from bertrt_export.errors import (
+    CalibrationError,
+    ExportError,
+    QuantizationError,
+    UnsupportedModelError,
+)
 from bertrt_export.families import FAMILIES
 from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.passes import packed_pipeline
@@ -260,6 +265,11 @@ def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
 def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> CalibrationTexts:
     if file.path is None:
         _logger.warning("Warning: %s", BUILT_IN_WARNING)
+    if checkpoint.per_token and file.label_column is not None:
+        raise CalibrationError(
+            f"--label-column is for text classifiers, and {checkpoint.name} is a token classifier: "
+            "the label of a text says nothing of its tokens; leave the option out"
+        )
     label2id = {name: number for number, name in checkpoint.config.id2label.items()}
     return read_calibration(
         file.path.expanduser() if file.path is not None else None,

@@ -82,7 +82,8 @@ def quantize(
         return Fidelity.measure(
             logits,
             reference,
-            texts.labels,
+            # The label of a text says nothing of its tokens.
+            None if checkpoint.per_token else texts.labels,
             single_label=single_label,
             texts=len(verification) if checkpoint.per_token else None,
         )
