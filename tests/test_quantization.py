@@ -518,6 +518,23 @@ def test_observed_extremes_and_sample_are_of_the_input(
     assert [v.name for v in tiny_graph.graph.outputs] == ["logits"], "the graph is as it was"
 
 
+def test_input_that_kept_its_row_axis_is_observed_alike(encodings: list[Encoding]) -> None:
+    """[1, tokens, inputs], where the passes did not know an operator."""
+    nodes = "h = Gather(T, input_ids) {} y = MatMul(r, W)"
+    row = "zero = Constant<value_ints = [0]>() r = Unsqueeze(h, zero)"
+    found = []
+    for form in ("r = Identity(h)", row):
+        model = graph(
+            f"(int64[tokens] input_ids, int32[texts] lengths) => (y) {{ {nodes.format(form)} }}",
+            T=normal(30_000, 8),
+            W=normal(8, 8),
+        )
+        found.append(observe(model, encodings, lambda *_: None)["W"])
+    for name in ("low", "high", "sample"):
+        flat, with_axis = (getattr(activations, name) for activations in found)
+        np.testing.assert_array_equal(flat, with_axis)
+
+
 def test_quantized_graph_has_each_unit_in_its_form(
     tiny_graph: ir.Model, units: dict[str, Ladder], encodings: list[Encoding]
 ) -> None:

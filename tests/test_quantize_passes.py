@@ -397,10 +397,14 @@ def test_float_table_is_the_table() -> None:
     assert stored is _TABLE and scales is None
 
 
-def test_lookup_of_any_shape_of_ids(load: Load) -> None:
+@pytest.mark.parametrize("form", ["int8", "fp16"])
+def test_lookup_of_any_shape_of_ids(load: Load, form: TableForm) -> None:
     model = graph("(int64[texts, longest] ids) => (y) { y = Gather(T, ids) }", T=_TABLE)
-    QuantizeEmbeddingsPass({"T": "fp16"})(model)
-    assert load(model)(ids=_IDS[None]).shape == (1, len(_IDS), _WIDTH)
+    QuantizeEmbeddingsPass({"T": form})(model)
+    ids = np.stack([_IDS, _IDS[::-1]])
+    stored, scales = round_table(_TABLE, form)
+    expected = stored.astype(np.float32) * (1 if scales is None else scales[:, None])
+    np.testing.assert_array_equal(load(model)(ids=ids), expected[ids])
 
 
 def test_tables_are_named_after_their_weights() -> None:

@@ -24,7 +24,7 @@ from tests.passes.graphs import run
 _BERT = FAMILIES["bert"]
 
 
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "vocab_size": 31,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -37,7 +37,9 @@ _SIZES = {
 
 def _model(**settings: Any) -> BertForSequenceClassification:
     """A very small BERT in which no two weights are equal."""
-    return _random(BertForSequenceClassification, BertConfig(**{**_SIZES, **settings}))
+    config = BertConfig(**{**_SIZES, **settings})
+    model: BertForSequenceClassification = _random(BertForSequenceClassification, config)
+    return model
 
 
 def _random(kind: Any, config: Any) -> Any:
@@ -50,16 +52,14 @@ def _random(kind: Any, config: Any) -> Any:
 
 def _modernbert() -> Any:
     """One that pools by mean, with a layer of local attention."""
-    special = {
-        f"{name}_token_id": number for number, name in enumerate("pad bos cls sep eos".split())
+    settings: dict[str, Any] = {
+        **_SIZES,
+        **{f"{name}_token_id": id_ for id_, name in enumerate("pad bos cls sep eos".split())},
+        "classifier_pooling": "mean",
+        "local_attention": 4,
+        "reference_compile": False,
     }
-    config = ModernBertConfig(
-        **{**_SIZES, **special},
-        classifier_pooling="mean",
-        local_attention=4,
-        reference_compile=False,
-    )
-    return _random(ModernBertForSequenceClassification, config)
+    return _random(ModernBertForSequenceClassification, ModernBertConfig(**settings))
 
 
 def _logits(model: nn.Module, ids: list[int]) -> np.ndarray:

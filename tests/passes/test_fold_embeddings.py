@@ -126,7 +126,7 @@ def test_sum_over_the_word_embedding_keeps_it() -> None:
     assert "words" in model.graph.initializers
 
 
-_VECTOR = {"gathers": "b = Gather(B, j)", "a": normal(HIDDEN)}
+_VECTOR: dict[str, Any] = {"gathers": "b = Gather(B, j)", "a": normal(HIDDEN)}
 
 
 @pytest.mark.parametrize(

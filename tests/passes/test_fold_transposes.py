@@ -1,5 +1,7 @@
 """Transposed weights as weights of their own: when, and when not."""
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -51,5 +53,5 @@ def test_weight_that_is_used_as_it_is_stays() -> None:
         ),
     ],
 )
-def test_other_transposes_stay_as_they_are(nodes: str, weights: dict[str, np.ndarray]) -> None:
+def test_other_transposes_stay_as_they_are(nodes: str, weights: dict[str, Any]) -> None:
     assert_unchanged(FoldTransposesPass(), _graph(nodes, **weights), _FEEDS)

@@ -22,7 +22,9 @@ class QuantizeEmbeddingsPass(ir.passes.InPlacePass):
     Fires for `Gather(table, ids, axis=0)` with a constant float32 table of at least 128 rows whose
     form is
 
-    1. int8: `DequantizeLinear(Gather(table', ids), Gather(scales, ids), axis=0)`, one scale a row;
+    1. int8: `DequantizeLinear(Gather(table', ids), Gather(scales, ids), axis=0)`, one scale a row,
+       for ids [tokens]; for others `Mul(Cast(Gather(table', ids)), Gather(scales, ids)[.., None])`,
+       as that operator's scales are of one axis;
     2. fp16: `Cast(Gather(table', ids))`.
 
     Must not fire for a table without a form, or whose form is float, or that has other uses.
@@ -79,4 +81,10 @@ def _rewrite(name: str, gather: ir.Node, form: TableForm) -> None:
         return
     steps = rewriter.constant(f"{name}.weight_scale", scales)
     row_scales = rewriter.op("Gather", [steps, ids], {"axis": 0})
-    rewriter.replace(rewriter.op("DequantizeLinear", [rows, row_scales], {"axis": 0}))
+    if ids is not None and ids.shape is not None and len(ids.shape) == 1:
+        rewriter.replace(rewriter.op("DequantizeLinear", [rows, row_scales], {"axis": 0}))
+        return
+    column = rewriter.op("Unsqueeze", [row_scales, rewriter.ints([-1])])
+    rewriter.replace(
+        rewriter.op("Mul", [rewriter.op("Cast", [rows], {"to": ir.DataType.FLOAT}), column])
+    )

@@ -57,7 +57,9 @@ class _Collector:
         self._rows: list[np.ndarray] = []
         self._random = np.random.default_rng(0)
 
-    def add(self, rows: np.ndarray) -> None:
+    def add(self, values: np.ndarray) -> None:
+        # [tokens, inputs], or with a leading axis of 1 where the passes could not drop it.
+        rows = values.reshape(-1, values.shape[-1])
         low, high = rows.min(axis=0), rows.max(axis=0)
         first = not self._rows
         self._low = low if first else np.minimum(self._low, low)
