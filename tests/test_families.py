@@ -8,7 +8,7 @@ tests are for transformers 4.57 and 5 alike.
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from bertrt_export.errors import UnsupportedModelError, VerificationError
 from bertrt_export.exporter import packed_graph
 from bertrt_export.families import FAMILIES
 from bertrt_export.quantization.graph_session import GraphSession
+from bertrt_export.quantization.search import ladders, quantized
 from bertrt_export.verify import verify
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -185,6 +187,15 @@ class _Packed:
 
 
 _Load = Callable[..., Checkpoint]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_registry() -> Iterator[None]:
+    """Let PyTorch make its table of operators once, not for each export: a third of the time."""
+    make = ONNXRegistry.from_torchlib
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(make)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +391,24 @@ def test_last_layer_is_computed_for_first_tokens_only(
         assert rows == ["tokens"] * (kind.layers - 1) + [expected], where
     assert sum(1 for where in layers if _KEYS_AND_VALUES.search(where)) == 2
     assert others == ["tokens"] * kind.before
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_int8_has_no_float_projection_left(packed: Callable[[str], _Packed], name: str) -> None:
+    """At its start, before any unit is promoted; the answers are near the float ones."""
+    kind, graph = packed(name).kind, packed(name).graph
+    random = np.random.default_rng(0)
+    texts = _texts(random.integers(1, _LONGEST + 1, 40).tolist())
+    units = ladders(graph, texts, lambda *_: None)
+    model = quantized(graph, {unit: ladder.steps[0] for unit, ladder in units.items()})
+    operators = [node.op_type for node in model.graph]
+    products = kind.layers * kind.projections + kind.before
+    assert operators.count("MatMulIntegerToFloat") == products
+    assert operators.count("MatMul") == (1 if kind.pooling == "mean" else 0)  # no weight's
+    assert "DequantizeLinear" in operators, "the word embedding"
+    expected = packed(name).session.logits(texts)
+    error = np.abs(GraphSession(model).logits(texts) - expected).mean()
+    assert 0 < error < 0.1 * np.abs(expected).mean()
 
 
 # Token classifiers
