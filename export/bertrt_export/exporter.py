@@ -217,9 +217,10 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
     except Exception as error:  # an architecture may do anything while it is traced
         if family is FAMILIES.get(checkpoint.config.model_type):
             raise
+        # The exporter's own error is advice on exporting, in colours; what it met is the cause.
+        met = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise UnsupportedModelError(
-            f"{name} cannot be packed: tracing it as one row of all tokens failed: "
-            f"{one_line(error)}"
+            f"{name} cannot be packed: tracing it as one row of all tokens failed: {one_line(met)}"
         ) from error
     packed_pipeline()(graph)
     attentions = [node for node in graph.graph if node.op_type == "Attention"]
