@@ -57,7 +57,7 @@ def main() -> int:
     precision = choose_precision(artifact, arguments.precision, "cpu")
     batch = random_batch(arguments.texts, arguments.tokens)
     times, plain = operator_times(
-        artifact.graph(precision),
+        artifact.graphs[precision],
         batch,
         runs=arguments.runs,
         threads=arguments.threads,

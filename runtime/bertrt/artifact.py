@@ -1,204 +1,187 @@
-"""The model folder that `export-model` writes: found, checked, read."""
+"""A model folder: one that `export-model` wrote, or an ONNX export that bertrt did not make."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertrt.config import (
+    TASKS,
+    activation_of,
+    first_position,
+    labels_of,
+    pad_token,
+    task_of,
+    token_limit,
+)
 from bertrt.errors import ArtifactError
+from bertrt.foreign import check_file_name, file_beside, find_graph, precision_of
+from bertrt.hub import download
+from bertrt.manifest import (
+    FORMAT_VERSION,
+    MIN_MAX_LENGTH,
+    graphs_of,
+    known_word,
+    read_manifest,
+    thresholds_of,
+)
+from bertrt.model_files import (
+    MANIFEST,
+    TOKENIZER_CONFIG,
+    external_data,
+    file_sha256,
+    has_tokenizer,
+    read_json,
+    read_optional_json,
+)
 
 __all__ = [
     "FORMAT_VERSION",
+    "LAYOUTS",
     "MANIFEST",
     "MIN_MAX_LENGTH",
     "Artifact",
     "file_sha256",
+    "fingerprint",
     "load_artifact",
     "read_json",
 ]
 
-FORMAT_VERSION = 1
-MANIFEST = "bertrt.json"
-
-# The special tokens of a pair, and some text: no tokenizer can cut below its special tokens.
-MIN_MAX_LENGTH = 8
-
-_READ_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
-_REQUIRED = (
-    "bertrt_version",
-    "files",
-    "golden",
-    "graphs",
-    "layout",
-    "max_length",
-    "source",
-    "verified",
-)
-
-_ACTIVATIONS = {
-    "single_label_classification": "softmax",
-    "multi_label_classification": "sigmoid",
-    "regression": "none",
-}
+# How a graph takes its texts: one after another, or a row each.
+LAYOUTS = ("packed", "padded")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A model folder whose files have been found and checked.
 
+    task: `text-classification` or `token-classification`.
+    layout: `packed` (texts one after another) or `padded` (a row a text, the standard graph).
     labels: label names in logit order, from config.json's `id2label`.
     activation: `softmax`, `sigmoid` or `none` (regression), from `problem_type`.
+    thresholds: the score from which each label is given, in logit order; None: none were tuned.
     max_length: tokens a text may have, special tokens included.
-    manifest: bertrt.json as it stands.
+    pad_token_id: what a padded graph's rows are filled up with.
+    graphs: the ONNX file of each precision. Those of other exporters have the precision that the
+        file's name says: `model.onnx` is fp32, `model_quantized.onnx` quantized.
+    manifest: bertrt.json as it stands; None for a folder that bertrt did not make.
+    first_position: the position of a text's first token, for graphs that want `position_ids`.
     """
 
     path: Path
+    task: str
+    layout: str
     labels: tuple[str, ...]
     activation: str
+    thresholds: tuple[float, ...] | None
     max_length: int
-    manifest: Mapping[str, Any]
+    pad_token_id: int
+    graphs: Mapping[str, Path]
+    manifest: Mapping[str, Any] | None
+    first_position: int = 0
 
-    def graph(self, precision: str) -> Path:
-        """The ONNX file that holds the model in this precision."""
-        return self.path / str(self.manifest["graphs"][precision])
+    @property
+    def tokenizer_path(self) -> Path:
+        """The folder that holds the tokenizer: the model's own, or that of the graph."""
+        places = (self.path, *(graph.parent for graph in self.graphs.values()))
+        return next((place for place in places if has_tokenizer(place)), self.path)
+
+    @property
+    def config_path(self) -> Path:
+        """config.json: in the model's folder, or beside the graph."""
+        graph = next(iter(self.graphs.values()))
+        return file_beside(self.path, graph, "config.json") / "config.json"
 
 
-def load_artifact(model: str | os.PathLike[str], *, check_files: bool = True) -> Artifact:
-    """Read the artifact in a local folder, or in a Hugging Face hub repository.
+def load_artifact(
+    model: str | os.PathLike[str], *, file_name: str | None = None, check_files: bool = True
+) -> Artifact:
+    """Read the model in a local folder, or in a Hugging Face hub repository.
 
-    check_files: compare each file's size and SHA-256 with the manifest.
+    With bertrt.json it is an artifact that export-model wrote. Without, it is another exporter's: a
+    padded ONNX graph (`model.onnx` or `onnx/model.onnx`), config.json and a tokenizer.
+
+    file_name: the graph to run, relative to the folder, such as `onnx/model_quantized.onnx`.
+    check_files: compare each file's size and SHA-256 with the manifest, where there is one.
     Raises ArtifactError, which says what is wrong with which file.
     """
     path = Path(model).expanduser()
+    if file_name is not None:
+        check_file_name(file_name)
     if path.is_file():
-        raise ArtifactError(f"{path} is a file: give the folder that export-model wrote")
-    if not path.is_dir():
-        path = _download(str(model))
-    manifest = read_json(path, MANIFEST, "is this a folder that export-model wrote?")
-    version = manifest.get("format_version")
-    if not isinstance(version, int):
-        raise ArtifactError(f"{path / MANIFEST} has no format_version: export the model again")
-    if version > FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} has artifact format {version} and this bertrt reads up to {FORMAT_VERSION}: "
-            "upgrade it with `pip install --upgrade bertrt`"
+            f"{path} is a file: give the folder that holds it (and its name with --file-name, in "
+            "Python file_name=, where the folder holds several ONNX files)"
         )
-    missing = [name for name in _REQUIRED if name not in manifest]
-    if missing:
-        raise _malformed(path, f"it has no {', '.join(missing)}")
-    try:
-        max_length, graphs = int(manifest["max_length"]), dict(manifest["graphs"])
-        files = dict(manifest["files"])
-        unlisted = {*_READ_FILES, *graphs.values()} - files.keys()
-        _check_files(path, files, contents=check_files)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _malformed(path, repr(error)) from error
-    if not graphs or unlisted:
-        raise _malformed(path, f"it lists no {', '.join(sorted(unlisted)) or 'graph'}")
-    if max_length < MIN_MAX_LENGTH:
-        raise _malformed(path, f"max_length is {max_length}, under {MIN_MAX_LENGTH}")
+    if not path.is_dir():
+        path = download(str(model), file_name)
+    if (path / MANIFEST).exists():
+        return _own(path, file_name, check_files=check_files)
+    return _foreign(path, file_name)
+
+
+def fingerprint(artifact: Artifact, precision: str) -> str:
+    """A SHA-256 that says which model this is, in hexadecimal.
+
+    Of the manifest, which holds those of all files; without one, of config.json and the graph with
+    its weights.
+    """
+    if artifact.manifest is not None:
+        return file_sha256(artifact.path / MANIFEST)
+    graph = artifact.graphs[precision]
+    digests = map(file_sha256, (artifact.config_path, graph, *external_data(graph)))
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _own(path: Path, file_name: str | None, *, check_files: bool) -> Artifact:
+    """An artifact of export-model's."""
+    manifest = read_manifest(path, check_files=check_files)
+    source = path / "config.json"
     config = read_json(path, "config.json", "export the model again")
-    labels = _labels(config, path / "config.json")
-    return Artifact(path, labels, _activation(config, path / "config.json"), max_length, manifest)
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(path: Path, name: str, hint: str) -> dict[str, Any]:
-    """The JSON object in a file of an artifact; an ArtifactError with the hint if it is none."""
-    try:
-        content = json.loads((path / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} has no {name}: {hint}") from error
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path / name} cannot be read as JSON ({error}): {hint}") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path / name} is not a JSON object: {hint}")
-    return content
-
-
-def _malformed(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(
-        f"{path / MANIFEST} is incomplete or malformed: {why}; export the model again"
+    labels = labels_of(config, source, default_names=False)
+    return Artifact(
+        path=path,
+        task=known_word(path, manifest, "task", tuple(TASKS.values()), "text-classification"),
+        layout=known_word(path, manifest, "layout", LAYOUTS, "packed"),
+        labels=labels,
+        activation=activation_of(config, len(labels), source),
+        thresholds=thresholds_of(path, manifest, labels),
+        max_length=int(manifest["max_length"]),
+        pad_token_id=pad_token(config),
+        graphs=graphs_of(path, manifest, file_name),
+        manifest=manifest,
+        first_position=first_position(config),
     )
 
 
-def _download(model: str) -> Path:
-    """The local copy of a hub repository that holds an artifact."""
-    if model.count("/") != 1 or model.startswith(("/", ".", "~")) or model.endswith("/"):
-        raise ArtifactError(f"there is no folder {model!r}, and it is no hub id (`user/name`)")
-    # Imported here: it takes longer than loading a local model does.
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.onnx", "*.onnx.data", "vocab.txt"]
-    try:
-        path = Path(snapshot_download(model, allow_patterns=patterns))
-    except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
+def _foreign(path: Path, file_name: str | None) -> Artifact:
+    """Another exporter's folder. Its layout is that of all of them; the session sees to it."""
+    graph = find_graph(path, file_name)
+    place = file_beside(path, graph, "config.json")
+    source = place / "config.json"
+    config = read_json(
+        place, "config.json", "copy it from the model that was exported; it names the labels"
+    )
+    labels = labels_of(config, source, default_names=True)
+    settings = read_optional_json(file_beside(path, graph, TOKENIZER_CONFIG), TOKENIZER_CONFIG)
+    max_length = token_limit(config, settings, source)
+    if max_length < MIN_MAX_LENGTH:
         raise ArtifactError(
-            f"there is no folder {model!r}, and the Hugging Face hub gave no such model: {reason}"
-        ) from error
-    if not (path / MANIFEST).exists():
-        raise ArtifactError(
-            f"the hub repository {model!r} holds no bertrt artifact: "
-            f"convert it with `export-model {model} OUTPUT`"
+            f"{source} and {TOKENIZER_CONFIG} limit texts to {max_length} tokens, under "
+            f"{MIN_MAX_LENGTH}: correct max_position_embeddings or model_max_length"
         )
-    return path
-
-
-def _check_files(path: Path, files: Mapping[str, Any], *, contents: bool) -> None:
-    for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
-            raise ArtifactError(f"{file} is missing: copy the whole folder, or export it again")
-        size = file.stat().st_size
-        if size != expected["size"]:
-            raise ArtifactError(
-                f"{file} has {size} bytes where the manifest says {expected['size']}: "
-                "it was cut short or changed; copy or export it again"
-            )
-        if contents and _readable_sha256(file) != expected["sha256"]:
-            raise ArtifactError(
-                f"{file} is not what was exported (its SHA-256 differs): copy or export it again"
-            )
-
-
-def _readable_sha256(file: Path) -> str:
-    try:
-        return file_sha256(file)
-    except OSError as error:
-        raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _labels(config: Mapping[str, Any], source: Path) -> tuple[str, ...]:
-    id2label = config.get("id2label")
-    if not isinstance(id2label, dict) or not id2label:
-        raise ArtifactError(f"{source} has no id2label, so the labels are unknown: add it")
-    try:
-        return tuple(str(id2label[str(index)]) for index in range(len(id2label)))
-    except KeyError as error:
-        raise ArtifactError(
-            f"{source}: id2label has {len(id2label)} entries but none for {error}: "
-            f"number the labels 0 to {len(id2label) - 1}"
-        ) from error
-
-
-def _activation(config: Mapping[str, Any], source: Path) -> str:
-    problem_type = config.get("problem_type")
-    if problem_type is None:
-        # One score and no competing label: a probability by itself, as in Transformers.
-        return "sigmoid" if len(config["id2label"]) == 1 else "softmax"
-    if problem_type == "single_label_classification" and len(config["id2label"]) == 1:
-        return "sigmoid"
-    if problem_type not in _ACTIVATIONS:
-        raise ArtifactError(
-            f"{source}: problem_type is {problem_type!r}, not one of {', '.join(_ACTIVATIONS)}"
-        )
-    return _ACTIVATIONS[problem_type]
+    return Artifact(
+        path=path,
+        task=task_of(config, source),
+        layout="padded",
+        labels=labels,
+        activation=activation_of(config, len(labels), source),
+        thresholds=None,
+        max_length=max_length,
+        pad_token_id=pad_token(config),
+        graphs={precision_of(graph): graph},
+        manifest=None,
+        first_position=first_position(config),
+    )

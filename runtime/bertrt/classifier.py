@@ -15,8 +15,8 @@ from bertrt.errors import ArtifactError, EmptyInputError, InputError
 from bertrt.golden import check_golden
 from bertrt.packing import pack, plan_batches
 from bertrt.postprocess import Prediction, predictions
-from bertrt.precision import choose_precision
-from bertrt.session import Session
+from bertrt.precision import choose_device, choose_precision
+from bertrt.session import load_session
 from bertrt.tokenizer import TextInput, TextTokenizer
 
 __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "Classifier", "classify_text"]
@@ -29,17 +29,24 @@ _BEST = object()  # stands for "top_k was not given": a Prediction instead of a 
 
 
 class Classifier:
-    """A text classifier loaded from an artifact, ready to answer. Thread-safe.
+    """A text classifier, loaded and ready to answer. Thread-safe.
 
-    model: a folder that export-model wrote, or the id of a hub repository that holds one.
+    model: a folder that export-model wrote, or another exporter's, with `model.onnx` or
+        `onnx/model.onnx`, config.json and a tokenizer; or the id of a hub repository that holds
+        either. How another exporter's answers compare with PyTorch's, nobody has verified; and
+        where its activations are quantized with one scale for a whole batch, as Optimum's dynamic
+        quantization does (`model_quantized.onnx`), the texts beside a text change its answer.
     device: `cpu`, `cuda` or `auto` (CUDA where it works; `provider` says which it took).
     threads: CPU threads of one call; by default the CPUs that this process may use.
     precision: `fp32`, `int8` or `auto`: of those that the artifact holds, the best for the provider
-        and this CPU (`precision` says which it took).
+        and this CPU (`precision` says which it took). Another exporter's folder has the one that
+        its graph's name says.
     max_batch_tokens: the places of one batch; more tokens a batch need more memory.
+    file_name: the graph to run, relative to the folder, where there are several:
+        `onnx/model_quantized.onnx`.
     check_files: compare every file with the SHA-256 that the manifest states.
     check_answers: compare the logits of a few short texts with those that the exporter got; it
-        takes tens of milliseconds.
+        takes tens of milliseconds. (There is nothing to compare in another exporter's folder.)
 
     Raises ArtifactError, DeviceError, or ValueError for an argument out of range.
     """
@@ -52,6 +59,7 @@ class Classifier:
         threads: int | None = None,
         precision: str = "auto",
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        file_name: str | None = None,
         check_files: bool = True,
         check_answers: bool = True,
     ) -> None:
@@ -59,22 +67,23 @@ class Classifier:
             raise ValueError(f"threads is {threads}: give 1 or more, or None for all CPUs")
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
-        self.artifact: Artifact = load_artifact(model, check_files=check_files)
+        self.artifact: Artifact = load_artifact(model, file_name=file_name, check_files=check_files)
+        if self.artifact.task != "text-classification":
+            raise ArtifactError(
+                f"{self.artifact.path} is a model for {self.artifact.task}, which labels the words "
+                "of a text: use TokenClassifier"
+            )
         self.threads = threads or available_cpus()
         self.max_batch_tokens = max_batch_tokens
         self.precision = choose_precision(self.artifact, precision, device)
-        self.tokenizer = TextTokenizer(self.artifact.path, self.artifact.max_length)
-        self.session = Session(
-            self.artifact.graph(self.precision),
-            device="cpu" if device == "auto" and self.precision == "int8" else device,
+        self.tokenizer = TextTokenizer(self.artifact.tokenizer_path, self.artifact.max_length)
+        self.session = load_session(
+            self.artifact,
+            self.precision,
+            device=choose_device(self.precision, device),
             threads=self.threads,
         )
-        if self.session.labels != len(self.labels):
-            raise ArtifactError(
-                f"{self.artifact.path}: the graph has {self.session.labels} labels and "
-                f"config.json names {len(self.labels)}: export the model again"
-            )
-        if check_answers:
+        if check_answers and self.artifact.manifest is not None:
             golden = self.artifact.manifest["golden"]
             check_golden(golden, self.precision, self.tokenizer, self.session)
 

@@ -14,6 +14,7 @@ from bertrt.artifact import MANIFEST
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
 from bertrt.errors import ArtifactError, BertrtError, InputError, MissingDependencyError
 from bertrt.instructions import describe_int8
+from bertrt.model_files import external_data
 from bertrt.postprocess import Prediction
 from bertrt.precision import PRECISIONS
 from bertrt.server.cli import add_options, parse_models, settings_from
@@ -138,7 +139,16 @@ def _bench(words: list[str]) -> int:
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a folder of export-model's, or a hub id")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a folder of export-model's, one with another exporter's model.onnx, or a hub id",
+    )
+    parser.add_argument(
+        "--file-name",
+        metavar="FILE",
+        help="the ONNX file to run, in MODEL, such as onnx/model_quantized.onnx",
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="default: the best that is there"
@@ -164,6 +174,7 @@ def _classify(arguments: argparse.Namespace) -> None:
         arguments.device,
         threads=arguments.threads,
         precision=arguments.precision,
+        file_name=arguments.file_name,
         max_batch_tokens=arguments.max_batch_tokens,
     )
     lines, spoken = itertools.tee(arguments.texts or _stdin_lines())
@@ -227,6 +238,7 @@ def _info(arguments: argparse.Namespace) -> None:
         arguments.device,
         threads=arguments.threads,
         precision=arguments.precision,
+        file_name=arguments.file_name,
     )
     try:
         facts = _facts(classifier)
@@ -240,7 +252,10 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     readable = {
         **facts,
+        "exported_from": facts["exported_from"] or "unknown",
+        "exported_with": facts["exported_with"] or "unknown",
         "labels": ", ".join(facts["labels"]),
+        "thresholds": _thresholds_line(facts["thresholds"]),
         "max_length": f"{facts['max_length']} tokens",
         "size": f"{facts['size'] / 1e6:.1f} MB",
         "precisions": ", ".join(facts["precisions"]),
@@ -254,27 +269,44 @@ def _info(arguments: argparse.Namespace) -> None:
 def _facts(classifier: Classifier) -> dict[str, Any]:
     """What there is to say of a model: sizes in bytes, the rest as in the manifest."""
     artifact = classifier.artifact
-    manifest = artifact.manifest
+    manifest, graph = artifact.manifest, artifact.graphs[classifier.precision]
+    exported: dict[str, Any] = {"exported_from": None, "exported_with": None}
+    verified, sizes = None, [file.stat().st_size for file in (graph, *external_data(graph))]
+    if manifest is not None:
+        exported["exported_from"] = manifest["source"]["model"]
+        exported["exported_with"] = f"bertrt {manifest['bertrt_version']}"
+        verified = manifest["verified"][classifier.precision]
+        sizes = [file["size"] for file in manifest["files"].values()]
+    thresholds = artifact.thresholds
     return {
         "model": str(artifact.path),
-        "exported_from": manifest["source"]["model"],
-        "exported_with": f"bertrt {manifest['bertrt_version']}",
+        **exported,
+        "task": artifact.task,
         "labels": list(artifact.labels),
         "scores": "raw values" if artifact.activation == "none" else artifact.activation,
+        "thresholds": thresholds and dict(zip(artifact.labels, thresholds, strict=True)),
         "max_length": artifact.max_length,
-        "precisions": list(manifest["graphs"]),
+        "precisions": list(artifact.graphs),
         "precision": classifier.precision,
-        "layout": manifest["layout"],
-        "size": sum(file["size"] for file in manifest["files"].values()),
-        "verified": manifest["verified"][classifier.precision],
+        "layout": artifact.layout,
+        "size": sum(sizes),
+        "verified": verified,
         "runs_on": classifier.provider,
         "threads": classifier.threads,
         "cpu_int8": describe_int8(),
     }
 
 
-def _verified_line(verified: dict[str, Any]) -> str:
+def _thresholds_line(thresholds: dict[str, float] | None) -> str:
+    if thresholds is None:
+        return "none tuned"
+    return ", ".join(f"{label} {value:g}" for label, value in thresholds.items())
+
+
+def _verified_line(verified: dict[str, Any] | None) -> str:
     """What the exporter measured against PyTorch, in the precision that is loaded."""
+    if verified is None:
+        return "by nobody: not exported by bertrt"
     difference, texts = verified["max_abs_diff"], verified["texts"]
     if "agreement" not in verified:
         limit = verified["tolerance"]

@@ -1,7 +1,7 @@
 """Several batches through one session at a time, each on one thread."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ __all__ = ["BatchSource", "Feeds", "run_parallel", "run_source"]
 Feeds = Mapping[str, np.ndarray]
 Key = TypeVar("Key")
 
-_OUTPUTS = ["logits"]
+_OUTPUTS = ("logits",)
 
 
 class BatchSource(Protocol[Key]):
@@ -27,32 +27,36 @@ class BatchSource(Protocol[Key]):
         """The answer to a batch, or why there is none. Must not raise."""
 
 
-def run_parallel(session: Any, batches: Iterable[Feeds], threads: int) -> list[np.ndarray]:
+def run_parallel(
+    session: Any, batches: Iterable[Feeds], threads: int, outputs: Sequence[str] = _OUTPUTS
+) -> list[np.ndarray]:
     """The logits of each batch, in order.
 
-    session, threads: as for `run_source`. batches: the inputs of each by name; the next is asked
-    for when a thread is free to run it.
+    session, threads, outputs: as for `run_source`. batches: the inputs of each by name; the next
+    is asked for when a thread is free to run it.
     Raises what a batch raises, once no other is running any more.
     """
     source = _Listed(batches)
-    run_source(session, source, threads)
+    run_source(session, source, threads, outputs)
     if source.error is not None:
         raise source.error
     return [source.outputs[number] for number in range(len(source.outputs))]
 
 
-def run_source(session: Any, source: BatchSource[Any], threads: int) -> None:
+def run_source(
+    session: Any, source: BatchSource[Any], threads: int, outputs: Sequence[str] = _OUTPUTS
+) -> None:
     """Run a source's batches until it has no more, and none is running.
 
     session: an onnxruntime.InferenceSession that may use `threads` threads: the calling one and a
-    pool of the others.
+    pool of the others. outputs: the names of what to compute; the first is the logits.
 
     The calling thread runs batches as ever, and the pool's threads run others meanwhile. An
     operator is split among threads that have nothing to do, so while all are busy, none is: no
     thread waits for another at every operator, and the weights are in memory once, which two
     sessions could not share. A single batch is split among all threads.
     """
-    _Runs(session, source, threads).run()
+    _Runs(session, source, threads, outputs).run()
 
 
 class _Listed:
@@ -85,8 +89,11 @@ class _Listed:
 class _Runs(Generic[Key]):
     """The calling thread's loop, and how many batches the pool holds."""
 
-    def __init__(self, session: Any, source: BatchSource[Key], threads: int) -> None:
+    def __init__(
+        self, session: Any, source: BatchSource[Key], threads: int, outputs: Sequence[str]
+    ) -> None:
         self._session = session
+        self._outputs = list(outputs)
         self._source = source
         self._pool_size = threads - 1
         self._in_pool = 0
@@ -104,7 +111,7 @@ class _Runs(Generic[Key]):
 
     def _run_here(self, key: Key, feeds: Feeds) -> None:
         try:
-            logits = self._session.run(_OUTPUTS, feeds)[0]
+            logits = self._session.run(self._outputs, feeds)[0]
         except Exception as error:
             self._source.finish(key, None, error)
         except BaseException as error:  # Ctrl-C: nobody may wait for this batch
@@ -126,7 +133,7 @@ class _Runs(Generic[Key]):
             self._in_pool += 1
         try:
             # What is passed to the callback keeps the inputs' memory until then.
-            self._session.run_async(_OUTPUTS, feeds, self._pool_finished, (key, feeds))
+            self._session.run_async(self._outputs, feeds, self._pool_finished, (key, feeds))
         except BaseException as error:
             self._source.finish(key, None, error)
             self._leave_pool()

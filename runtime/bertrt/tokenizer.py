@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from bertrt.artifact import read_json
 from bertrt.errors import ArtifactError, InputError, TextTooLongError
+from bertrt.tokenizer_files import load_tokenizer, tokenizer_settings
 
 __all__ = ["Encoding", "TextInput", "TextTokenizer"]
 
@@ -34,7 +34,7 @@ class Encoding:
 
 
 class TextTokenizer:
-    """The artifact's tokenizer: tokenizer.json, cut to `max_length` tokens, without padding.
+    """The tokenizer whose files are in a folder, cut to `max_length` tokens, without padding.
 
     Texts are cut on the side that tokenizer_config.json's `truncation_side` names. Of a pair, the
     longer text is cut, token by token (`longest_first`, as Transformers' `truncation=True`), unless
@@ -42,15 +42,11 @@ class TextTokenizer:
     """
 
     def __init__(self, folder: Path, max_length: int) -> None:
-        file = folder / "tokenizer.json"
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise ArtifactError(f"{file} cannot be read as a tokenizer: {error}") from error
+        self._tokenizer = load_tokenizer(folder)
         self.max_length = max_length
         self.vocabulary_size = self._tokenizer.get_vocab_size()
         saved = self._tokenizer.truncation or {}
-        settings = read_json(folder, "tokenizer_config.json", "export the model again")
+        settings = tokenizer_settings(folder)
         side = settings.get("truncation_side", saved.get("direction", "right"))
         if side not in ("left", "right"):
             raise ArtifactError(

@@ -23,7 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "models",
         metavar="[NAME=]MODEL",
         nargs="+",
-        help="a folder that export-model wrote, or a hub id; the first is the default",
+        help="a folder that export-model wrote, one with model.onnx, or a hub id; the first is the "
+        "default",
     )
     for option in fields(Settings):
         default = "" if option.default in (None, (), False) else f" (default: {option.default})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertrt.artifact import MANIFEST, file_sha256
+from bertrt.artifact import fingerprint
 from bertrt.classifier import Classifier
 from bertrt.errors import BackendError, BertrtError
 from bertrt.postprocess import ranked, scores
@@ -49,7 +49,7 @@ def rank(jobs: list[Job], activation: str) -> None:
 class ServedModel:
     """A loaded model, with the queue before it.
 
-    sha256: of its manifest, which holds those of all its files. created: seconds since 1970.
+    sha256: of its files (see `fingerprint`). created: seconds since 1970.
     """
 
     name: str
@@ -130,7 +130,7 @@ class ModelRegistry:
             precision=settings.precision,
             max_batch_tokens=settings.max_batch_tokens,
         )
-        sha256 = file_sha256(classifier.artifact.path / MANIFEST)
+        sha256 = fingerprint(classifier.artifact, classifier.precision)
         counters = ModelMetrics(self._metrics, name)
         activation = classifier.artifact.activation
 
