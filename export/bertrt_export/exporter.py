@@ -10,12 +10,12 @@ import numpy as np
 import onnx_ir as ir
 from bertrt import BertrtError, Classifier
 from bertrt.artifact import MIN_MAX_LENGTH
-from bertrt.cpus import available_cpus
 from bertrt.packing import pack
-from bertrt.session import Session
+from bertrt.postprocess import scores
 from bertrt.tokenizer import TextTokenizer
 
 from bertrt_export.artifact_writer import (
+    BERTRT,
     GRAPH_FILES,
     check_output,
     remove_graph,
@@ -29,17 +29,25 @@ from bertrt_export.candidates import Timing, fastest, time_candidates
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.errors import ExportError, QuantizationError, UnsupportedModelError
 from bertrt_export.golden import GOLDEN_TEXTS
+from bertrt_export.labelled_texts import LabelledTexts, read_labelled
+from bertrt_export.padded import padded_graph
 from bertrt_export.passes import packed_pipeline
 from bertrt_export.quantization.fidelity import Limits
+from bertrt_export.quantization.graph_session import batches
 from bertrt_export.quantization.int8 import Int8Result, quantize
-from bertrt_export.report import Report
+from bertrt_export.report import GraphOrigin, Report
+from bertrt_export.sessions import open_graph
+from bertrt_export.thresholds import TunedThresholds, tuned
+from bertrt_export.tokenizer_fidelity import notice_of_own_file
 from bertrt_export.tracing import trace
 from bertrt_export.verify import Verification, verify
 
 __all__ = [
+    "LAYOUTS",
     "PRECISIONS",
     "CalibrationFile",
     "ExportResult",
+    "LabelledFile",
     "Limits",
     "Progress",
     "export_model",
@@ -47,6 +55,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("fp32", "int8")
+LAYOUTS = ("auto", "packed", "padded")
 
 # Both are made and timed, and the faster one that holds the limits is kept.
 _AUTO = "auto"
@@ -67,6 +76,15 @@ class CalibrationFile:
     label_column: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A file of texts with any number of labels each, and its columns: read_labelled."""
+
+    path: Path
+    text_column: str | None = None
+    text_pair_column: str | None = None
+
+
 _BUILT_IN = CalibrationFile()
 _DEFAULT_LIMITS = Limits()
 
@@ -77,6 +95,8 @@ class ExportResult:
 
     int8: None where no int8 graph was sought, or none holds the limits; `refused` then says why.
     timings: the candidates of precision `auto`, where there were two.
+    layout: `packed` or `padded`. notices: what is not as was asked for, or may surprise.
+    thresholds: where they were tuned.
     """
 
     path: Path
@@ -86,6 +106,9 @@ class ExportResult:
     int8: Int8Result | None
     refused: str | None
     timings: Mapping[str, Timing] | None
+    layout: str
+    notices: tuple[str, ...]
+    thresholds: TunedThresholds | None
 
 
 def export_model(
@@ -93,7 +116,9 @@ def export_model(
     output: str | Path,
     *,
     precision: str = "fp32",
+    layout: str = "auto",
     max_length: int | None = None,
+    thresholds: LabelledFile | None = None,
     calibration: CalibrationFile = _BUILT_IN,
     limits: Limits = _DEFAULT_LIMITS,
     revision: str | None = None,
@@ -105,21 +130,37 @@ def export_model(
     """Export a classifier (a directory or a hub id) to the folder `output`, verified.
 
     precision: `fp32`, `int8`, or both (`fp32,int8`); `auto` makes both, times them on this machine
-    and keeps the faster one that holds the limits. max_length: tokens a text may have; by default
-    what the model and its tokenizer take. calibration, limits: what int8 is set up with, and what
-    it must hold. external_data: put the weights into model.onnx.data, which onnxruntime maps into
-    memory.
+    and keeps the faster one that holds the limits.
+    layout: `packed`; `padded`, the standard graph for other tools, in fp32 only; `auto`: packed, or
+    padded, with a notice, where the architecture cannot be packed.
+    max_length: tokens a text may have; by default what the model and its tokenizer take.
+    thresholds: texts to tune a multi-label model's thresholds with, on the scores of the int8 graph
+    where one is kept, else of fp32.
+    calibration, limits: what int8 is set up with, and what it must hold.
+    external_data: put the weights into model.onnx.data, which onnxruntime maps into memory.
     Raises ExportError, which says what is wrong; nothing is left behind then.
     """
     wanted = _precisions(precision)
+    _check_layout(layout, precision)
     destination = Path(output).expanduser()
     check_output(destination, overwrite=overwrite)
     on_progress("loading the checkpoint", 0, 1)
     checkpoint = load_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     length = _resolved_max_length(checkpoint, max_length)
+    labelled = _labelled_texts(thresholds, checkpoint) if thresholds is not None else None
     texts = _calibration_texts(calibration, checkpoint) if "int8" in wanted else None
     on_progress("tracing", 0, 1)
-    graph = packed_graph(checkpoint)
+    graph, made = _graph_of_layout(checkpoint, layout)
+    if made.layout == "padded" and "int8" in wanted:
+        wanted, texts = ("fp32",), None
+        made = made.noting("int8 needs the packed layout: fp32 was exported instead")
+    if texts is not None and calibration.path is None:
+        _logger.warning("Warning: %s", BUILT_IN_WARNING)
+    tokenizer_notice = notice_of_own_file(checkpoint.tokenizer, checkpoint.folder)
+    if tokenizer_notice is not None:
+        made = made.noting(tokenizer_notice)
+    for notice in made.notices:
+        _logger.warning("Notice: %s", notice)
     with staged_folder(destination) as stage:
         on_progress("saving", 0, 1)
         file = save_graph(graph, stage, external_data=external_data)
@@ -148,10 +189,25 @@ def export_model(
                 lambda *steps: on_progress("timing fp32 and int8", *steps),
             )
             wanted = (fastest(timings),)
-        report = Report(checkpoint, verification, int8, refused, timings)
+        tuning = None
+        if labelled is not None:
+            kept = "int8" if "int8" in wanted else "fp32"
+            tuning = _tune(checkpoint, stage, kept, tokenizer, labelled, on_progress)
+        report = Report(checkpoint, verification, int8, refused, timings, made, tuning)
         manifest = _finish(checkpoint, stage, wanted, tokenizer, report)
     size = sum(entry["size"] for entry in manifest["files"].values())
-    return ExportResult(destination, size, wanted, verification, int8, refused, timings)
+    return ExportResult(
+        destination,
+        size,
+        wanted,
+        verification,
+        int8,
+        refused,
+        timings,
+        made.layout,
+        made.notices,
+        tuning,
+    )
 
 
 def _finish(
@@ -169,7 +225,11 @@ def _finish(
         stage,
         max_length=tokenizer.max_length,
         verified=report.facts(),
-        golden={name: _golden_logits(stage, name, tokenizer) for name in precisions},
+        golden={name: _golden_logits(checkpoint, stage, name, tokenizer) for name in precisions},
+        layout=report.made.layout,
+        exporter=report.made.exporter,
+        notices=report.made.notices,
+        thresholds=report.tuning.by_label() if report.tuning is not None else None,
     )
     report.write(stage, precisions)
     for precision in precisions:
@@ -191,6 +251,30 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
             "have a form that the passes do not know"
         )
     return graph
+
+
+def _graph_of_layout(checkpoint: Checkpoint, layout: str) -> tuple[ir.Model, GraphOrigin]:
+    """The graph of the layout that is asked for, or for `auto` of the best that can be had."""
+    origin = GraphOrigin("packed", BERTRT)
+    if layout != "padded":
+        try:
+            return packed_graph(checkpoint), origin
+        except UnsupportedModelError as error:
+            if layout == "packed":
+                raise
+            origin = origin.noting(f"{error}; exporting the padded layout instead")
+    graph, exporter = padded_graph(checkpoint)
+    return graph, GraphOrigin("padded", exporter, origin.notices)
+
+
+def _check_layout(layout: str, precision: str) -> None:
+    if layout not in LAYOUTS:
+        raise ExportError(f"there is no layout {layout}; choose from {', '.join(LAYOUTS)}")
+    if layout == "padded" and precision != _AUTO and "int8" in _precisions(precision):
+        raise ExportError(
+            "int8 needs the packed layout: leave --layout padded out, or export fp32 and quantize "
+            "it with the tool that the padded graph is for"
+        )
 
 
 def _precisions(precision: str) -> tuple[str, ...]:
@@ -219,8 +303,6 @@ def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
 
 
 def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> CalibrationTexts:
-    if file.path is None:
-        _logger.warning("Warning: %s", BUILT_IN_WARNING)
     label2id = {name: number for number, name in checkpoint.config.id2label.items()}
     return read_calibration(
         file.path.expanduser() if file.path is not None else None,
@@ -231,8 +313,53 @@ def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> Calibra
     )
 
 
-def _golden_logits(folder: Path, precision: str, tokenizer: TextTokenizer) -> np.ndarray:
+def _labelled_texts(file: LabelledFile, checkpoint: Checkpoint) -> LabelledTexts:
+    problem_type = checkpoint.config.problem_type
+    if checkpoint.task != "text-classification" or problem_type != "multi_label_classification":
+        raise ExportError(
+            f"--tune-thresholds is for multi-label models, and {checkpoint.name} is none (problem_"
+            f"type in its config.json is {problem_type}, not multi_label_classification): leave it "
+            "out, or correct config.json"
+        )
+    names = checkpoint.config.id2label.values()
+    if len(set(names)) < len(names):
+        raise ExportError(
+            f"{checkpoint.name} has labels of the same name, so thresholds cannot be told apart: "
+            "give each its own in id2label of config.json"
+        )
+    return read_labelled(
+        file.path.expanduser(),
+        text_column=file.text_column,
+        text_pair_column=file.text_pair_column,
+        label2id={name: number for number, name in checkpoint.config.id2label.items()},
+    )
+
+
+def _tune(
+    checkpoint: Checkpoint,
+    stage: Path,
+    precision: str,
+    tokenizer: TextTokenizer,
+    labelled: LabelledTexts,
+    on_progress: Progress,
+) -> TunedThresholds:
+    """Tune the thresholds on what the graph that was written answers."""
+    session = open_graph(checkpoint, stage / GRAPH_FILES[precision])
+    encodings = tokenizer.encode(labelled.texts)
+    logits = np.empty(labelled.targets.shape, dtype=np.float32)
+    done = 0
+    for positions, batch in batches(encodings):
+        on_progress("tuning thresholds", done, len(encodings))
+        logits[positions] = session.run(batch)
+        done += len(positions)
+    labels = [name for _, name in sorted(checkpoint.config.id2label.items())]
+    return tuned(scores(logits, "sigmoid"), labelled, labels, precision)
+
+
+def _golden_logits(
+    checkpoint: Checkpoint, folder: Path, precision: str, tokenizer: TextTokenizer
+) -> np.ndarray:
     """What the graph that was written answers to each golden text by itself."""
-    session = Session(folder / GRAPH_FILES[precision], device="cpu", threads=available_cpus())
+    session = open_graph(checkpoint, folder / GRAPH_FILES[precision])
     texts = tokenizer.encode(GOLDEN_TEXTS)
     return np.concatenate([session.run(pack([text])) for text in texts])

@@ -38,6 +38,11 @@ class TunedThresholds:
         """The threshold of each label, by its name."""
         return dict(zip(self.labels, self.thresholds.tolist(), strict=True))
 
+    def mean(self, f1: np.ndarray) -> float:
+        """The mean over the labels that any text has; NaN where there are none."""
+        known = f1[self.positives > 0]
+        return float(known.mean()) if known.size else float("nan")
+
 
 def tune_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """The threshold of maximum F1 of each label, float64 [labels].
