@@ -78,7 +78,8 @@ def test_the_measured_fidelity_is_that_of_the_artifact(
     logits = classifier.logits(list(int8.texts.verification))
     np.testing.assert_allclose(logits, int8.logits, atol=1e-5)
     texts = TextTokenizer(tiny_int8_export.path, 512).encode(int8.texts.verification)
-    reference = pytorch_logits(load_checkpoint(str(tiny_checkpoint)), texts, lambda *_: None)
+    checkpoint = load_checkpoint(str(tiny_checkpoint))
+    reference = np.concatenate(pytorch_logits(checkpoint, texts, lambda *_: None))
     again = Fidelity.measure(logits, reference, int8.texts.labels, single_label=True)
     assert again.agreement == int8.fidelity.agreement
     assert again.mean_abs_diff == pytest.approx(int8.fidelity.mean_abs_diff, abs=1e-5)
@@ -110,8 +111,8 @@ def test_outliers_break_dynamic_int8_and_not_ours(tmp_path: Path) -> None:
         label2id=dict(hard.config.label2id),
     )
     encodings = tokenizer.encode(texts.verification)
-    easy = pytorch_logits(checkpoint, encodings, lambda *_: None)
-    reference = pytorch_logits(hard, encodings, lambda *_: None)
+    easy = np.concatenate(pytorch_logits(checkpoint, encodings, lambda *_: None))
+    reference = np.concatenate(pytorch_logits(hard, encodings, lambda *_: None))
     np.testing.assert_allclose(reference, easy, atol=1e-3)
 
     int8 = quantize(hard, packed_graph(hard), tokenizer, texts, Limits(), lambda *_: None)

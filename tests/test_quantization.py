@@ -352,7 +352,7 @@ _FEW = [Encoding(np.arange(3), np.zeros(3, dtype=np.int64), False)] * 100
 
 
 def _fidelity(agreement: float) -> Fidelity:
-    return Fidelity(100, agreement, 0.0, 0.0, None, None)
+    return Fidelity(100, None, agreement, 0.0, 0.0, None, None)
 
 
 def _search(

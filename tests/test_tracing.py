@@ -49,7 +49,7 @@ def model() -> BertForSequenceClassification:
 @pytest.fixture(scope="module")
 def traced(model: BertForSequenceClassification) -> ir.Model:
     """The traced model. Read only."""
-    return trace(model, _BERT)
+    return trace(model, _BERT, segments=True)
 
 
 def test_inputs_and_output_are_a_row_of_tokens(traced: ir.Model) -> None:
@@ -108,7 +108,7 @@ def test_tracing_leaves_the_model_and_pytorch_as_they_were() -> None:
     attention = nn.functional.scaled_dot_product_attention
     model = _model()
     before = _logits(model, [1, 2, 3, 4])
-    trace(model, _BERT)
+    trace(model, _BERT, segments=True)
     np.testing.assert_array_equal(_logits(model, [1, 2, 3, 4]), before)
     assert nn.functional.scaled_dot_product_attention is attention
     assert not model.training
@@ -141,7 +141,7 @@ def test_hooks_and_attention_are_restored_after_an_error(
     model = _model()
     damage(model)
     with pytest.raises(Exception, match=r"(?s)torch\.export|does not work"):
-        trace(model, _BERT)
+        trace(model, _BERT, segments=True)
     assert nn.functional.scaled_dot_product_attention is original
     assert _hooks(model) == []
     # Whoever catches the error goes on with a model that attends with its mask.

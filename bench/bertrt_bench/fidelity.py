@@ -122,8 +122,8 @@ def _measure(
             "onnxruntime fp32": load_padded(folder / "fp32.onnx"),
         }
         encodings = tokenizer.encode(texts)
-        reference = pytorch_logits(
-            checkpoint, encodings, lambda *done: step("asking PyTorch", *done)
+        reference = np.concatenate(
+            pytorch_logits(checkpoint, encodings, lambda *done: step("asking PyTorch", *done))
         )
         results: dict[str, Any] = {}
         errors: dict[str, np.ndarray] = {}

@@ -1,22 +1,43 @@
 """Load a PyTorch checkpoint of a text classifier, or say why it cannot be."""
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from bertrt_export.checkpoint_files import hash_weights, locate, one_line, weight_files
 from bertrt_export.errors import CheckpointError, UnsupportedModelError
-from bertrt_export.families import FAMILIES, Family
+from bertrt_export.families import (
+    FAMILIES,
+    Family,
+    base_model,
+    guess_family,
+    position_limit,
+    segment_table,
+)
 
 __all__ = ["Checkpoint", "load_checkpoint"]
+
+# What the runtime calls the task, and what loads its models.
+_TASKS = {
+    "ForSequenceClassification": ("text-classification", AutoModelForSequenceClassification),
+    "ForTokenClassification": ("token-classification", AutoModelForTokenClassification),
+}
+
+# For models without a limit of their own (relative positions), as those are trained with.
+_DEFAULT_LENGTH = 512
 
 _OTHER_TASKS = {
     "ForMaskedLM": "a masked language model",
     "ForPreTraining": "a pretraining model",
-    "ForTokenClassification": "a token classifier (NER)",
     "ForQuestionAnswering": "a question answering model",
     "ForMultipleChoice": "a multiple choice model",
     "ForNextSentencePrediction": "a next sentence predictor",
@@ -32,18 +53,28 @@ class Checkpoint:
 
     name: the directory or hub id that the user gave; revision: the hub revision, None if local.
     sha256: hash over the weight files, each by name and content.
-    model: float32, in eval mode. max_length: tokens that the model and its tokenizer take.
+    task: `text-classification` or `token-classification`.
+    family: how to trace it; None where nothing is known that could lead to a packed graph.
+    model: float32, in eval mode. segments: whether it is fed `token_type_ids`.
+    max_length: tokens that the model and its tokenizer take.
     """
 
     name: str
     revision: str | None
     folder: Path
     sha256: str
-    family: Family
+    task: str
+    family: Family | None
     config: Any
     model: torch.nn.Module
     tokenizer: Any
+    segments: bool
     max_length: int
+
+    @property
+    def per_token(self) -> bool:
+        """Whether each token has an answer, instead of each text."""
+        return self.task == "token-classification"
 
 
 def load_checkpoint(
@@ -59,15 +90,24 @@ def load_checkpoint(
         raise CheckpointError(f"{name} has no config.json, so it is no Hugging Face checkpoint")
     weights = weight_files(folder, name, allow_pickle)
     config = _load_config(folder, name)
-    _check_task(config, name)
-    family = _family(config, name)
-    model = _load_model(folder, name, config, safetensors=weights[0].suffix == ".safetensors")
+    task, loader = _task(config, name)
+    _check_encoder(config, name)
+    safetensors = weights[0].suffix == ".safetensors"
+    model = _load_model(loader, folder, name, config, safetensors=safetensors)
     tokenizer = _load_tokenizer(folder, name, config.vocab_size)
-    # Transformers marks "no limit stated" with 1e30; the position table always has one.
-    max_length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
-    sha256 = hash_weights(weights)
+    family = FAMILIES.get(config.model_type) or guess_family(base_model(model))
     return Checkpoint(
-        name, revision, folder, sha256, family, model.config, model, tokenizer, max_length
+        name=name,
+        revision=revision,
+        folder=folder,
+        sha256=hash_weights(weights),
+        task=task,
+        family=family,
+        config=model.config,
+        model=model,
+        tokenizer=tokenizer,
+        segments=_has_segments(model, tokenizer, packed=family is not None),
+        max_length=_max_length(model, tokenizer),
     )
 
 
@@ -85,18 +125,24 @@ def _load_config(folder: Path, name: str) -> Any:
         ) from error
 
 
-def _check_task(config: Any, name: str) -> None:
-    """Refuse a checkpoint that says it is something else than a text classifier."""
+def _task(config: Any, name: str) -> tuple[str, Any]:
+    """What the checkpoint says it is: the task, and what loads it.
+
+    One that says nothing is taken for a text classifier; its weights tell.
+    """
     for architecture in getattr(config, "architectures", None) or []:
-        if architecture.endswith("ForSequenceClassification"):
-            return
-        for ending, task in _OTHER_TASKS.items():
+        for ending, task in _TASKS.items():
+            if architecture.endswith(ending):
+                return task
+        for ending, other in _OTHER_TASKS.items():
             if architecture.endswith(ending):
                 raise CheckpointError(
-                    f"{name} is {task} ({architecture}), not a text classifier: "
-                    "fine-tune it with AutoModelForSequenceClassification first"
+                    f"{name} is {other} ({architecture}), not a classifier: fine-tune it with "
+                    "AutoModelForSequenceClassification (texts) or AutoModelForTokenClassification "
+                    "(tokens) first"
                 )
         raise CheckpointError(_without_head(name, architecture))
+    return _TASKS["ForSequenceClassification"]
 
 
 def _without_head(name: str, what: str) -> str:
@@ -106,30 +152,27 @@ def _without_head(name: str, what: str) -> str:
     )
 
 
-def _family(config: Any, name: str) -> Family:
-    family = FAMILIES.get(config.model_type)
-    if family is None:
-        raise UnsupportedModelError(
-            f"{name} is a {config.model_type} model, which this version cannot pack; "
-            f"supported: {', '.join(sorted(FAMILIES))}"
-        )
+def _check_encoder(config: Any, name: str) -> None:
+    """Refuse what would not answer as an encoder does."""
     if getattr(config, "is_decoder", False):
         raise UnsupportedModelError(f"{name} is configured as a decoder: bertrt runs encoders")
     positions = getattr(config, "position_embedding_type", None) or "absolute"
     if positions != "absolute":
         raise UnsupportedModelError(
-            f"{name} has {positions} position embeddings, which this version cannot pack"
+            f"{name} has {positions} position embeddings, which Transformers 5 gave up and bertrt "
+            "does not support"
         )
-    return family
 
 
-def _load_model(folder: Path, name: str, config: Any, *, safetensors: bool) -> torch.nn.Module:
+def _load_model(
+    loader: Any, folder: Path, name: str, config: Any, *, safetensors: bool
+) -> torch.nn.Module:
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        # Without a choice of attention: not every model has `sdpa`, and those that have take it.
+        model, info = loader.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
-            attn_implementation="sdpa",
             use_safetensors=safetensors,
             trust_remote_code=False,
             output_loading_info=True,
@@ -173,3 +216,22 @@ def _load_tokenizer(folder: Path, name: str, rows: int) -> Any:
             "model.resize_token_embeddings(len(tokenizer))"
         )
     return tokenizer
+
+
+def _has_segments(model: torch.nn.Module, tokenizer: Any, *, packed: bool) -> bool:
+    """Whether the model is fed `token_type_ids`: the tokenizer gives them, and it has use for them.
+
+    A table of one row, as RoBERTa's, has no second segment.
+    """
+    if "token_type_ids" not in tokenizer.model_input_names:
+        return False
+    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    table = segment_table(base_model(model))
+    return table.num_embeddings > 1 if table is not None else not packed
+
+
+def _max_length(model: torch.nn.Module, tokenizer: Any) -> int:
+    """Tokens that both take. Transformers marks "no limit stated" with 1e30."""
+    limit = position_limit(base_model(model))
+    return min(int(tokenizer.model_max_length), limit if limit is not None else _DEFAULT_LENGTH)

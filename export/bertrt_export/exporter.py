@@ -27,7 +27,9 @@ from bertrt_export.artifact_writer import (
 from bertrt_export.calibration import BUILT_IN_WARNING, CalibrationTexts, read_calibration
 from bertrt_export.candidates import Timing, fastest, time_candidates
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
+from bertrt_export.checkpoint_files import one_line
 from bertrt_export.errors import ExportError, QuantizationError, UnsupportedModelError
+from bertrt_export.families import FAMILIES
 from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.labelled_texts import LabelledTexts, read_labelled
 from bertrt_export.padded import padded_graph
@@ -241,14 +243,42 @@ def _finish(
 
 
 def packed_graph(checkpoint: Checkpoint) -> ir.Model:
-    """The checkpoint as a packed graph: [tokens] and [texts] in, logits out."""
-    graph = trace(checkpoint.model, checkpoint.family)
-    packed_pipeline()(graph)
-    padded = [n for n in graph.graph if n.op_type == "Attention" and len(n.inputs) < 7]
-    if padded or "lengths" not in {value.name for value in graph.graph.inputs}:
+    """The checkpoint as a packed graph: [tokens] and [texts] in, logits out.
+
+    Raises UnsupportedModelError where it cannot be packed, and says why.
+    """
+    family, name = checkpoint.family, f"{checkpoint.name} ({checkpoint.config.model_type})"
+    if family is None:
         raise UnsupportedModelError(
-            f"the graph of {checkpoint.name} cannot be packed: {len(padded)} of its attentions "
-            "have a form that the passes do not know"
+            f"{name} cannot be packed: it has no table of position embeddings, and is none of "
+            f"{', '.join(sorted(FAMILIES))}"
+        )
+    try:
+        graph = trace(
+            checkpoint.model,
+            family,
+            segments=checkpoint.segments,
+            per_token=checkpoint.per_token,
+        )
+    except Exception as error:  # an architecture may do anything while it is traced
+        if family is FAMILIES.get(checkpoint.config.model_type):
+            raise
+        raise UnsupportedModelError(
+            f"{name} cannot be packed: tracing it as one row of all tokens failed: "
+            f"{one_line(error)}"
+        ) from error
+    packed_pipeline()(graph)
+    attentions = [node for node in graph.graph if node.op_type == "Attention"]
+    padded = [node for node in attentions if len(node.inputs) < 7]
+    if not attentions or padded or "lengths" not in {value.name for value in graph.graph.inputs}:
+        raise UnsupportedModelError(
+            f"{name} cannot be packed: "
+            + (
+                f"{len(padded)} of its {len(attentions)} attentions have a form that the passes do "
+                "not know"
+                if attentions
+                else "none of its operators is an attention that the passes know"
+            )
         )
     return graph
 

@@ -13,14 +13,19 @@ from bertrt.tokenizer import Encoding, TextTokenizer
 
 from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.errors import VerificationError
+from bertrt_export.families import base_model, segment_table
 from bertrt_export.golden import GOLDEN_TEXTS
 
 __all__ = ["TOLERANCE", "Verification", "pytorch_logits", "verify"]
 
 TOLERANCE = 1e-4
 
-# Texts of one length that PyTorch gets at once.
+# Texts of one length that PyTorch gets at once, and tokens.
 _BATCH_SIZE = 16
+_BATCH_TOKENS = 8192
+
+# Texts up to this length share a batch. Attention takes memory by the square of the longest.
+_BATCHED_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,18 @@ def verify(
     _check_tokens(checkpoint, golden, max_length)
     texts = [*golden, *_random_texts(checkpoint, max_length)]
     expected = pytorch_logits(checkpoint, texts, on_progress)
-    alone = np.concatenate([session.run(pack([text])) for text in texts])
-    order = np.random.default_rng(0).permutation(len(texts))
-    batched = session.run(pack(texts))
-    shuffled = session.run(pack([texts[position] for position in order]))
+    together = [number for number, text in enumerate(texts) if len(text) <= _BATCHED_LENGTH]
+    order = np.random.default_rng(0).permutation(together)
+
+    def compared(batch: Sequence[int]) -> float:
+        logits = session.run(pack([texts[number] for number in batch]))
+        return _max_abs_diff(logits, np.concatenate([expected[number] for number in batch]))
+
     result = Verification(
         lengths=tuple(sorted(len(text) for text in texts)),
-        alone=_max_abs_diff(alone, expected),
-        batched=_max_abs_diff(batched, expected),
-        shuffled=_max_abs_diff(shuffled, expected[order]),
+        alone=max(compared([number]) for number in range(len(texts))),
+        batched=compared(together),
+        shuffled=compared(order.tolist()),
         tolerance=tolerance,
     )
     # A NaN is no agreement either, so the test is for "within", not for "beyond".
@@ -93,11 +101,11 @@ def _random_texts(checkpoint: Checkpoint, max_length: int) -> list[Encoding]:
     powers = [2**n for n in range(12)]
     lengths = sorted({min(max_length, n) for p in powers for n in (p, p + 1)} | {3, max_length})
     random = np.random.default_rng(0)
-    config = checkpoint.config
-    segments = int(getattr(config, "type_vocab_size", 1)) if checkpoint.family.segments else 1
+    table = segment_table(base_model(checkpoint.model)) if checkpoint.segments else None
+    segments = table.num_embeddings if table is not None else 1
     return [
         Encoding(
-            random.integers(0, int(config.vocab_size), length),
+            random.integers(0, int(checkpoint.config.vocab_size), length),
             np.sort(random.integers(0, segments, length)),
             truncated=False,
         )
@@ -108,25 +116,29 @@ def _random_texts(checkpoint: Checkpoint, max_length: int) -> list[Encoding]:
 
 def pytorch_logits(
     checkpoint: Checkpoint, texts: Sequence[Encoding], on_progress: Callable[[int, int], None]
-) -> np.ndarray:
-    """PyTorch's logits, float32 [texts, labels]; only texts of equal length share a batch."""
+) -> list[np.ndarray]:
+    """PyTorch's logits of each text, float32 [1, labels]; of a token classifier, [tokens, labels].
+
+    Only texts of equal length share a batch.
+    """
     by_length: dict[int, list[int]] = {}
     for position, text in enumerate(texts):
         by_length.setdefault(len(text), []).append(position)
-    logits = np.empty((len(texts), checkpoint.config.num_labels), dtype=np.float32)
-    done = 0
-    for positions in by_length.values():
-        for start in range(0, len(positions), _BATCH_SIZE):
-            batch = positions[start : start + _BATCH_SIZE]
+    logits: dict[int, np.ndarray] = {}
+    for length, positions in by_length.items():
+        size = max(1, min(_BATCH_SIZE, _BATCH_TOKENS // length))
+        for start in range(0, len(positions), size):
+            batch = positions[start : start + size]
             inputs = {"input_ids": np.stack([texts[p].input_ids for p in batch])}
-            if checkpoint.family.segments:
+            if checkpoint.segments:
                 inputs["token_type_ids"] = np.stack([texts[p].token_type_ids for p in batch])
             tensors = {name: torch.from_numpy(rows) for name, rows in inputs.items()}
             with torch.inference_mode():
-                logits[batch] = checkpoint.model(**tensors).logits.numpy()
-            done += len(batch)
-            on_progress(done, len(texts))
-    return logits
+                answers = checkpoint.model(**tensors).logits.numpy()
+            for position, answer in zip(batch, answers, strict=True):
+                logits[position] = np.atleast_2d(answer)
+            on_progress(len(logits), len(texts))
+    return [logits[position] for position in range(len(texts))]
 
 
 def _check_tokens(checkpoint: Checkpoint, golden: Sequence[Encoding], max_length: int) -> None:

@@ -74,6 +74,13 @@ def test_scale_is_kept() -> None:
     assert _node(model, "Attention").attributes["scale"].as_float() == 0.125
 
 
+def test_mask_stays_as_it_is() -> None:
+    model = _attention(more_inputs=", bool[queries, tokens] mask", mask=", mask")
+    assert assert_fires(HeadsLastAttentionPass(), model, {**_FEEDS, **_MASK}) == ["Attention"]
+    (mask,) = _node(model, "Attention").inputs[3:]
+    assert mask is not None and mask.name == "mask"
+
+
 def test_fewer_queries_than_keys() -> None:
     feeds = {**_FEEDS, "q": normal(1, 2, HIDDEN)}
     assert assert_fires(HeadsLastAttentionPass(), _attention(), feeds) == ["Attention"]
@@ -110,9 +117,6 @@ _PAST = {"pk": normal(1, 2, 2, 4), "pv": normal(1, 2, 2, 4, seed=1)}
     [
         pytest.param({"attributes": "<is_causal = 1>"}, {}, id="causal"),
         pytest.param({"attributes": "<softcap = 30.0>"}, {}, id="soft-capped"),
-        pytest.param(
-            {"more_inputs": ", bool[queries, tokens] mask", "mask": ", mask"}, _MASK, id="mask"
-        ),
         pytest.param(
             {
                 "more_inputs": ", float[1, 2, past, 4] pk, float[1, 2, past, 4] pv",

@@ -41,7 +41,7 @@ def _model(layers: int = 2, **settings: Any) -> BertForSequenceClassification:
 
 
 def _packed(model: BertForSequenceClassification) -> ir.Model:
-    graph = trace(model, FAMILIES["bert"])
+    graph = trace(model, FAMILIES["bert"], segments=True)
     assert packed_pipeline()(graph).modified
     return graph
 

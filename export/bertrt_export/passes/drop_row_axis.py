@@ -25,7 +25,9 @@ class DropRowAxisPass(ir.passes.InPlacePass):
     2. `Gather(row(x), index, axis=1) -> row(Gather(x, index, axis=0))`;
     3. `Squeeze(row(x), axes=[0]) -> x`;
     4. `Gather(Transpose(row(x), perm=[1, 0, 2]), 0, axis=1) -> x` (the head's `[:, 0]`);
-    5. `Reshape(x, [-1]) -> x` where x has one dimension.
+    5. `Reshape(x, [-1]) -> x` where x has one dimension;
+    6. `RotaryEmbedding(row(x), .., row(position_ids))`, with the tokens on the first axis, not the
+       second: onnxruntime's kernel takes no more tokens there than the tables have positions.
 
     Must not fire for any other operator: it may give the leading axis a meaning.
     """
@@ -56,6 +58,8 @@ def _drop(node: ir.Node) -> bool:
         return _replace(rewriter, source if flat else None)
     if node.op_type == "Gather" and attribute(node, "axis", 0) == 1:
         return _replace(rewriter, _first_of_each(node)) or _gather_from_row(node, rewriter)
+    if node.op_type == "RotaryEmbedding":
+        return _rotate_below(node, rewriter)
     return _move_below(node, rewriter)
 
 
@@ -80,6 +84,19 @@ def _gather_from_row(gather: ir.Node, rewriter: Rewriter) -> bool:
     if source is None:
         return False
     _put_row(rewriter, rewriter.op("Gather", [source, gather.inputs[1]], {"axis": 0}), gather)
+    return True
+
+
+def _rotate_below(node: ir.Node, rewriter: Rewriter) -> bool:
+    source = _row(node.inputs[0])
+    positions = _row(node.inputs[3]) if len(node.inputs) == 4 else None
+    output = node.outputs[0]
+    if source is None or positions is None or output.shape is None or len(output.shape) != 3:
+        return False
+    one = rewriter.ints([1])
+    tokens_first = [rewriter.op("Unsqueeze", [value, one]) for value in (source, positions)]
+    rotated = rewriter.copy(node, [tokens_first[0], *node.inputs[1:3], tokens_first[1]])
+    _put_row(rewriter, rewriter.op("Squeeze", [rotated, one]), node)
     return True
 
 

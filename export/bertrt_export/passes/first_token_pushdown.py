@@ -19,7 +19,9 @@ class FirstTokenPushdownPass(ir.passes.InPlacePass):
     1. a token-wise operator: `f(x, c)[index] -> f(x[index], c)`, c the same for every token;
     2. `LayerNormalization` over the last axis, with one scale and bias for all tokens;
     3. `MatMul` with a constant right-hand matrix;
-    4. `Attention` on [1, tokens, hidden] without a mask: `Attention(q[index], k, v)`.
+    4. `Attention` on [1, tokens, hidden]: `Attention(q[index], k, v)`, with a mask or bias m
+       [1, .., tokens, tokens] `Attention(q[index], k, v, m[:, :, index])`;
+    5. `RotaryEmbedding` on [1, tokens, hidden]: `f(x[index], .., position_ids[:, index])`.
 
     Must not fire:
 
@@ -62,19 +64,20 @@ def _push(gather: ir.Node) -> list[ir.Node]:
     alone = len(equals) == len(data.consumers()) and not data.is_graph_output()
     if not alone or any(user.inputs[1] is not index for user in equals):
         return []
-    positions = _token_inputs(node, data)
-    if positions is None:
+    token_axes = _token_axes(node, data)
+    if token_axes is None:
         return []
     rewriter = Rewriter(node)
     rows = gather.outputs[0].shape[1]  # type: ignore[index]  # ranked: see _is_token_gather
     gathered: dict[ir.Value | None, ir.Value] = {}
-    for position in positions:
+    for position, axis in token_axes.items():
         value = node.inputs[position]
         if value is not None and value.shape is not None and value not in gathered:
-            shape = [1, rows, value.shape[2]]
-            row = rewriter.op("Gather", [value, index], {"axis": 1}, shape=shape, dtype=value.dtype)
-            gathered[value] = row
-    inputs = [gathered[v] if i in positions else v for i, v in enumerate(node.inputs)]
+            shape = [rows if i == axis else dim for i, dim in enumerate(value.shape)]
+            gathered[value] = rewriter.op(
+                "Gather", [value, index], {"axis": axis}, shape=shape, dtype=value.dtype
+            )
+    inputs = [gathered[v] if i in token_axes else v for i, v in enumerate(node.inputs)]
     result = rewriter.copy(node, inputs)
     result.shape = gather.outputs[0].shape
     for user in equals:
@@ -84,24 +87,42 @@ def _push(gather: ir.Node) -> list[ir.Node]:
     return [made for value in gathered.values() if (made := value.producer()) is not None]
 
 
-def _token_inputs(node: ir.Node, output: ir.Value) -> set[int] | None:
-    """Which inputs have the output's tokens, one for one; None if the node mixes tokens."""
-    has_tokens = {i for i, v in enumerate(node.inputs) if v is not None and _has_tokens(v, output)}
+def _token_axes(node: ir.Node, output: ir.Value) -> dict[int, int] | None:
+    """The inputs that have the output's tokens, one for one, and on which axis.
+
+    None if the node mixes tokens.
+    """
+    inputs = {i: v for i, v in enumerate(node.inputs) if v is not None}
+    has_tokens = {i: 1 for i, v in inputs.items() if _has_tokens(v, output)}
     if node.domain != "" or not has_tokens:
         return None
-    row_by_row = {0} if 0 in has_tokens else None
+    row_by_row = {0: 1} if 0 in has_tokens else None
     if node.op_type == "Attention":
-        unmasked = all(value is None for value in node.inputs[3:])
-        return row_by_row if unmasked and not attribute(node, "is_causal", 0) else None
+        return _attention_axes(node, output) if row_by_row else None
+    if node.op_type == "RotaryEmbedding":
+        # Positions [1, tokens], which choose the rows of the tables of angles.
+        return {0: 1, 3: 1} if row_by_row and len(node.inputs) == 4 else None
     if node.op_type == "MatMul":
         return row_by_row if constant(node.inputs[1]) is not None else None
-    others = [v for i, v in enumerate(node.inputs) if v is not None and i not in has_tokens]
+    others = [v for i, v in inputs.items() if i not in has_tokens]
     if not all(_same_for_every_token(value) for value in others):
         return None
     if node.op_type == "LayerNormalization":
         last_axis = attribute(node, "axis", -1) in (-1, 2)
         return row_by_row if last_axis and has_tokens == row_by_row else None
     return has_tokens if node.op_type in ELEMENTWISE else None
+
+
+def _attention_axes(node: ir.Node, output: ir.Value) -> dict[int, int] | None:
+    """The query's axis of tokens, and the mask's, of an attention that is not causal."""
+    if attribute(node, "is_causal", 0) or any(value is not None for value in node.inputs[4:]):
+        return None
+    mask = node.inputs[3] if len(node.inputs) > 3 else None
+    if mask is None:
+        return {0: 1}
+    if mask.shape is None or output.shape is None or len(mask.shape) != 4:
+        return None
+    return {0: 1, 3: 2} if mask.shape[2] == output.shape[1] else None
 
 
 def _has_tokens(value: ir.Value, output: ir.Value) -> bool:

@@ -28,6 +28,11 @@ class FoldEmbeddingsPass(ir.passes.InPlacePass):
     (with the operands of either Add in any order): one lookup and one addition a token fewer.
     The segment table is A, so that a position past the table's end stays an error.
 
+    Also fires where a constant vector stands for the Gather of A, which every token has alike (the
+    only segment of a model without segments)::
+
+        Add(Add(x, a), Gather(B, j)) -> Add(x, Gather(B', j))    where B'[j] = a + B[j]
+
     Must not fire where A or B is computed, where the two have different widths, where their
     product has more than 16,384 rows (the word embedding), where the indices are not int64, or
     where the inner sum has other uses.
@@ -46,13 +51,18 @@ def _fold(outer: ir.Node) -> bool:
         inner, last = producer(inner_sum, "Add"), _lookup(looked_up)
         if inner is None or last is None or not has_one_use(inner.outputs[0]):
             continue
-        for source, small in (tuple(reversed(inner.inputs)), tuple(inner.inputs)):
+        orders = (tuple(reversed(inner.inputs)), tuple(inner.inputs))
+        for source, small in orders:
+            vector = constant(small)
+            if source is not None and vector is not None and _foldable(vector[None], last[0]):
+                _rewrite_vector(outer, source, vector, last)
+                return True
+        for source, small in orders:
             first = _lookup(small)
-            if first is None or source is None or not _foldable(first[0], last[0]):
-                continue
-            a, b = (first, last) if len(first[0]) <= len(last[0]) else (last, first)
-            _rewrite(outer, source, a, b)
-            return True
+            if source is not None and first is not None and _foldable(first[0], last[0]):
+                a, b = (first, last) if len(first[0]) <= len(last[0]) else (last, first)
+                _rewrite(outer, source, a, b)
+                return True
     return False
 
 
@@ -70,7 +80,7 @@ def _lookup(value: ir.Value | None) -> tuple[np.ndarray, ir.Value, str] | None:
 
 
 def _foldable(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape[1] == b.shape[1] and len(a) * len(b) <= _MAX_ROWS
+    return a.ndim == 2 and a.shape[1] == b.shape[1] and len(a) * len(b) <= _MAX_ROWS
 
 
 def _rewrite(
@@ -86,4 +96,14 @@ def _rewrite(
     block = rewriter.op("Mul", [index_b, rewriter.ints(len(table_a))], like=index_b)
     index = rewriter.op("Add", [block, index_a], like=index_b)
     embedding = rewriter.op("Gather", [table, index], {"axis": 0}, like=outer.outputs[0])
+    rewriter.replace(rewriter.op("Add", [source, embedding], like=outer.outputs[0]))
+
+
+def _rewrite_vector(
+    outer: ir.Node, source: ir.Value, vector: np.ndarray, last: tuple[np.ndarray, ir.Value, str]
+) -> None:
+    table, index, name = last
+    rewriter = Rewriter(outer)
+    folded = rewriter.constant(f"{name.removesuffix('.weight')}+vector.weight", table + vector)
+    embedding = rewriter.op("Gather", [folded, index], {"axis": 0}, like=outer.outputs[0])
     rewriter.replace(rewriter.op("Add", [source, embedding], like=outer.outputs[0]))

@@ -29,11 +29,11 @@ class HeadsLastAttentionPass(ir.passes.InPlacePass):
         Reshape(Transpose(Attention(split(q), split(k), split(v)), perm=[0, 2, 1, 3]), [1, -1, H])
         -> Attention(q, k, v, q_num_heads=heads, kv_num_heads=heads)
 
-    (or 0, "as it is", for either of the two leading dimensions).
+    (or 0, "as it is", for either of the two leading dimensions). A mask or bias stays as it is.
 
     Must not fire:
 
-    1. for a causal or soft-capped attention, or one with a mask or past keys;
+    1. for a causal or soft-capped attention, or one with past keys;
     2. where a transposed value has other uses, or the heads are not split as above;
     3. where the result is reshaped to anything but [1, -1, heads * size];
     4. where a reshape moves tokens to another row.
@@ -50,7 +50,7 @@ class HeadsLastAttentionPass(ir.passes.InPlacePass):
 def _rewrite(attention: ir.Node) -> bool:
     plain = not attribute(attention, "is_causal", 0) and not attribute(attention, "softcap", 0.0)
     inputs = attention.inputs
-    if not plain or len(attention.outputs) != 1 or any(v is not None for v in inputs[3:]):
+    if not plain or len(attention.outputs) != 1 or any(v is not None for v in inputs[4:]):
         return False
     sources = [_split_heads(value) for value in inputs[:3]]
     merged = _only_user(attention.outputs[0], "Transpose")
@@ -69,7 +69,9 @@ def _rewrite(attention: ir.Node) -> bool:
     attributes: dict[str, Any] = {"q_num_heads": query[1], "kv_num_heads": key[1]}
     if "scale" in attention.attributes:
         attributes["scale"] = attention.attributes["scale"].as_float()
-    rewriter.replace(rewriter.op("Attention", [query[0], key[0], value[0]], attributes))
+    rewriter.replace(
+        rewriter.op("Attention", [query[0], key[0], value[0], *inputs[3:4]], attributes)
+    )
     return True
 
 

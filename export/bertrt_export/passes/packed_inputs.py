@@ -18,12 +18,16 @@ class PackedLayout:
     """The values that PackedInputsPass derives from `lengths`, all int64.
 
     lengths [texts]: tokens of each text.
+    position_ids [tokens]: where each packed token stands in its text.
+    column_index [longest]: where each place of the padded rectangle stands in its row.
     rectangle_index [texts, longest]: the packed token in each place of the padded rectangle;
         places past a text's end hold some other token of the batch, to be masked.
     token_index [tokens]: where each packed token stands in the flattened rectangle.
     """
 
     lengths: ir.Value
+    position_ids: ir.Value
+    column_index: ir.Value
     rectangle_index: ir.Value
     token_index: ir.Value
 
@@ -117,11 +121,13 @@ def _derive(rewriter: Rewriter, lengths: ir.Value) -> tuple[ir.Value, ir.Value, 
         "Range", scalar_zero, op("Squeeze", total, zero, shape=[]), scalar_one, shape=["tokens"]
     )
     text_start = op("Gather", starts, text_index, shape=["tokens"], axis=0)
-    positions = op("Sub", everywhere, text_start, shape=["tokens"])
+    positions = named("position_ids", op("Sub", everywhere, text_start, shape=["tokens"]))
     longest = op("ReduceMax", counts, shape=[], keepdims=0)
     row_begins = op("Mul", text_index, longest, shape=["tokens"])
     named("token_index", op("Add", row_begins, positions, shape=["tokens"]))
-    columns = op("Range", scalar_zero, longest, scalar_one, shape=["longest"])
+    columns = named(
+        "column_index", op("Range", scalar_zero, longest, scalar_one, shape=["longest"])
+    )
     column_starts = op("Unsqueeze", starts, one, shape=["texts", 1])
     places = op("Add", column_starts, columns, shape=["texts", "longest"])
     final = op("Sub", total, one, shape=[1])

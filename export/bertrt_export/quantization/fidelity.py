@@ -20,12 +20,14 @@ class Limits:
 class Fidelity:
     """A model against PyTorch float32 on the same texts.
 
-    agreement: share of the texts with the same answer: the same best label, or for a multi-label
-    model the same side of 0.5 for every label. accuracy, reference_accuracy: share of right
-    answers, None where no labels are known.
+    texts: how many. tokens: how many there are in them, where each has an answer; else None.
+    agreement: share of the texts (tokens) with the same answer: the same best label, or for a
+    multi-label model the same side of 0.5 for every label. accuracy, reference_accuracy: share of
+    right answers, None where no labels are known.
     """
 
     texts: int
+    tokens: int | None
     agreement: float
     mean_abs_diff: float
     max_abs_diff: float
@@ -40,8 +42,12 @@ class Fidelity:
         labels: Sequence[int] | None,
         *,
         single_label: bool,
+        texts: int | None = None,
     ) -> "Fidelity":
-        """Compare logits, float32 [texts, labels]. labels: the right answers of single labels."""
+        """Compare logits, float32 [texts, labels]. labels: the right answers of single labels.
+
+        texts: how many there are, where the logits are those of their tokens.
+        """
         difference = np.abs(logits - reference)
         if single_label:
             same = logits.argmax(axis=1) == reference.argmax(axis=1)
@@ -49,7 +55,8 @@ class Fidelity:
             same = ((logits > 0) == (reference > 0)).all(axis=1)
         known = labels is not None and single_label
         return cls(
-            texts=len(logits),
+            texts=len(logits) if texts is None else texts,
+            tokens=None if texts is None else len(logits),
             agreement=float(same.mean()),
             mean_abs_diff=float(difference.mean()),
             max_abs_diff=float(difference.max()),
@@ -58,6 +65,11 @@ class Fidelity:
             if known
             else None,
         )
+
+    @property
+    def compared(self) -> str:
+        """How many of what were compared: `436 texts`, or `9,817 tokens`."""
+        return f"{self.texts:,} texts" if self.tokens is None else f"{self.tokens:,} tokens"
 
     def within(self, limits: Limits) -> bool:
         """Whether the limits hold; logits that are no numbers never do."""

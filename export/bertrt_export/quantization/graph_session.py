@@ -32,14 +32,20 @@ class GraphSession:
         return outputs
 
     def logits(self, encodings: Sequence[Encoding]) -> np.ndarray:
-        """The graph's only output for each text, float32 [texts, labels], in input order."""
+        """The graph's only output, float32 [texts, labels], in input order.
+
+        Of a token classifier, [tokens, labels], the tokens of one text after another.
+        """
         plan = list(batches(encodings))
         inputs = (feeds(self._session, batch) for _, batch in plan)
         rows: dict[int, np.ndarray] = {}
         outputs = run_parallel(self._session, inputs, available_cpus())
         for (positions, _), logits in zip(plan, outputs, strict=True):
-            rows.update(zip(positions, logits, strict=True))
-        return np.stack([rows[position] for position in range(len(encodings))])
+            ends = np.cumsum([len(encodings[position]) for position in positions])
+            per_token = len(logits) == ends[-1] > len(positions)
+            parts = np.split(logits, ends[:-1] if per_token else len(positions))
+            rows.update(zip(positions, parts, strict=True))
+        return np.concatenate([rows[position] for position in range(len(encodings))])
 
 
 def batches(encodings: Sequence[Encoding]) -> Iterator[tuple[list[int], PackedBatch]]:

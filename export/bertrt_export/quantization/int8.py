@@ -34,7 +34,8 @@ class Independence:
 class Int8Result:
     """The int8 graph, the form of each unit, and how it compares with PyTorch float32.
 
-    reference, logits: float32 [texts, labels], PyTorch's and the graph's on the verification texts.
+    reference, logits: float32 [texts, labels], PyTorch's and the graph's on the verification texts;
+        of a token classifier, a row for each of their tokens.
     """
 
     graph: ir.Model
@@ -68,16 +69,23 @@ def quantize(
     """
     calibration = tokenizer.encode(texts.calibration)
     verification = tokenizer.encode(texts.verification)
-    reference = pytorch_logits(
+    answers = pytorch_logits(
         checkpoint,
         verification,
         lambda done, total: on_progress("asking PyTorch", done, total),
     )
+    reference = np.concatenate(answers)
     units = ladders(graph, calibration, on_progress)
     single_label = is_single_label(checkpoint)
 
     def measure(logits: np.ndarray) -> Fidelity:
-        return Fidelity.measure(logits, reference, texts.labels, single_label=single_label)
+        return Fidelity.measure(
+            logits,
+            reference,
+            texts.labels,
+            single_label=single_label,
+            texts=len(verification) if checkpoint.per_token else None,
+        )
 
     found = search(graph, units, verification, reference, measure, limits, on_progress)
     if found.choice is None:
@@ -90,6 +98,8 @@ def quantize(
 def is_single_label(checkpoint: Checkpoint) -> bool:
     """Whether the best label alone is the answer."""
     config = checkpoint.config
+    if checkpoint.per_token:
+        return True
     return config.problem_type in (None, "single_label_classification") and config.num_labels > 1
 
 
@@ -99,7 +109,7 @@ def _independence(
     session = GraphSession(graph)
     few = encodings[:_ALONE_TEXTS]
     alone = np.concatenate([session.logits([encoding]) for encoding in few])
-    difference = np.abs(alone - batched[: len(few)])
+    difference = np.abs(alone - batched[: len(alone)])
     return Independence(len(few), float(difference.mean()), float(difference.max()))
 
 
@@ -108,7 +118,7 @@ def _failure(found: Search, limits: Limits, texts: CalibrationTexts) -> str:
     worst = sorted(found.sensitivity.items(), key=lambda item: -item[1])[:8]
     lines = [
         f"int8 does not hold the limits (agreement at least {limits.min_agreement:.2%}, accuracy "
-        f"drop at most {limits.max_accuracy_drop:.2%}) on {found.fidelity.texts} texts of "
+        f"drop at most {limits.max_accuracy_drop:.2%}) on {found.fidelity.compared} of "
         f"{texts.source}; nothing was written",
         "",
         "  promotions  agreement  accuracy  mean |Δlogit|  max |Δlogit|",

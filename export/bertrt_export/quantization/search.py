@@ -158,7 +158,8 @@ def search(
 ) -> Search:
     """Promote the most sensitive units until the limits hold on the verification texts.
 
-    reference: PyTorch's logits of these texts. measure: the fidelity of a graph's logits on them.
+    reference: PyTorch's logits, a row a text (of a token classifier, a row a token).
+    measure: the fidelity of a graph's logits on them.
     """
     start = {name: ladder.steps[0] for name, ladder in units.items()}
     few = verification[:_SENSITIVITY_TEXTS]
@@ -166,7 +167,7 @@ def search(
     for number, (name, step) in enumerate(start.items()):
         on_progress("measuring sensitivity", number, len(start))
         logits = GraphSession(quantized(graph, {name: step})).logits(few)
-        sensitivity[name] = float(np.abs(logits - reference[: len(few)]).mean())
+        sensitivity[name] = float(np.abs(logits - reference[: len(logits)]).mean())
     choices = _promotions(units, sensitivity)
     measured: dict[int, tuple[Fidelity, np.ndarray]] = {}
     tried: list[tuple[int, Fidelity]] = []
