@@ -57,6 +57,11 @@ def _texts(checkpoint: Checkpoint, lengths: list[int]) -> list[Encoding]:
     ]
 
 
+def _expected(checkpoint: Checkpoint, texts: list[Encoding]) -> np.ndarray:
+    """PyTorch's logits, each text without padding."""
+    return np.concatenate(pytorch_logits(checkpoint, texts, lambda *_: None))
+
+
 # The graph
 
 
@@ -70,7 +75,7 @@ def test_answers_do_not_depend_on_padding(checkpoint: Checkpoint, tmp_path: Path
     longest = checkpoint.max_length
     for lengths in ([1], [2], [longest], [1, 1], [9, 9, 9], [1, longest], [30, 2, 7, 7, 64, 1, 3]):
         texts = _texts(checkpoint, lengths)
-        expected = pytorch_logits(checkpoint, texts, lambda *_: None)
+        expected = _expected(checkpoint, texts)
         np.testing.assert_allclose(session.run(pack(texts)), expected, atol=2e-5)
     assert np.ptp(expected, axis=0).min() > 0.01  # texts have answers of their own
 
@@ -98,8 +103,8 @@ def test_what_is_behind_the_mask_changes_nothing(checkpoint: Checkpoint, tmp_pat
     (masked,) = session.run(None, {name: inputs[name] for name in names})
     inputs["attention_mask"][:] = 1
     (unmasked,) = session.run(None, {name: inputs[name] for name in names})
-    expected = pytorch_logits(
-        checkpoint, [Encoding(text.input_ids, np.zeros(5, dtype=np.int64), False)], lambda *_: None
+    expected = _expected(
+        checkpoint, [Encoding(text.input_ids, np.zeros(5, dtype=np.int64), truncated=False)]
     )
     np.testing.assert_allclose(masked, expected, atol=2e-5)
     assert np.abs(unmasked - masked).max() > 1e-3
@@ -231,7 +236,7 @@ def test_deberta_falls_back_to_the_padded_layout(
     encodings = TextTokenizer(output, checkpoint.max_length).encode(texts)
     np.testing.assert_allclose(
         Classifier(output, "cpu").logits(texts),
-        pytorch_logits(checkpoint, encodings, lambda *_: None),
+        _expected(checkpoint, encodings),
         atol=2e-5,
     )
 

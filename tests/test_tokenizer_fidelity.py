@@ -22,11 +22,13 @@ from tests.tiny_models import deberta_checkpoint, roberta_checkpoint
 _CASED = "MiXeD CaSe, ÀÉÎ"
 
 
-def _saved(checkpoint: Path, folder: Path) -> tuple[Any, TextTokenizer]:
-    """The tokenizer of a checkpoint, and the runtime's from what the export saves of it."""
+def _checked(checkpoint: Path, folder: Path) -> tuple[Any, TextTokenizer]:
+    """The tokenizer of a checkpoint, and the runtime's from what the export saves; they agree."""
     loaded = load_checkpoint(str(checkpoint))
     write_tokenizer(loaded, folder, loaded.max_length)
-    return loaded.tokenizer, TextTokenizer(folder, loaded.max_length)
+    saved = TextTokenizer(folder, loaded.max_length)
+    check_tokenizer(loaded.tokenizer, saved, loaded.max_length, segments=loaded.segments)
+    return loaded.tokenizer, saved
 
 
 # What is saved
@@ -62,8 +64,7 @@ def test_settings_against_the_default_are_kept(
     shutil.copy(encoder_folder / file, checkpoint)
     shutil.copy(encoder_folder / "tokenizer_config.json", checkpoint)
     edit_json(checkpoint / "tokenizer_config.json", settings)
-    original, saved = _saved(checkpoint, tmp_path)
-    check_tokenizer(original, saved, saved.max_length)
+    _, saved = _checked(checkpoint, tmp_path)
     assert saved.max_length == settings.get("model_max_length", 512)
     assert saved.truncation_side == settings.get("truncation_side", "right")
     lowered = saved.encode([_CASED.lower()])[0].input_ids.tolist()
@@ -76,9 +77,7 @@ def test_other_kinds_of_tokenizers(make: Callable[[Path], Path], tmp_path: Path)
     """Byte-level BPE from vocab.json and merges.txt, and Unigram from tokenizer.json."""
     checkpoint = make(tmp_path / "checkpoint")
     (tmp_path / "saved").mkdir()
-    original, saved = _saved(checkpoint, tmp_path / "saved")
-    segments = make is deberta_checkpoint
-    check_tokenizer(original, saved, saved.max_length, segments=segments)
+    original, saved = _checked(checkpoint, tmp_path / "saved")
     pair = saved.encode([("one", "two")])[0]
     assert pair.input_ids.tolist() == original("one", "two")["input_ids"]
 
@@ -107,10 +106,9 @@ def test_plain_fast_tokenizer_keeps_the_name_that_all_versions_know(
     """Transformers 5 calls it TokenizersBackend, which 4 (and so Optimum) cannot load."""
     checkpoint = copied_checkpoint()
     edit_json(checkpoint / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
-    original, saved = _saved(checkpoint, tmp_path)
+    _checked(checkpoint, tmp_path)
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
-    check_tokenizer(original, saved, saved.max_length)
 
 
 # What is noticed
@@ -135,10 +133,10 @@ class _Changed:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        # An id that only CJK text has, one that only long texts have, and the second segment.
+        # An id of CJK text, the length of long texts, and the second segment.
         (
             lambda e: Encoding(
-                np.where(e.input_ids == 1746, 100, e.input_ids), e.token_type_ids, e.truncated
+                np.where(e.input_ids == 1876, 100, e.input_ids), e.token_type_ids, e.truncated
             ),
             ["splits '这部", "instead of ["],
         ),
@@ -184,9 +182,8 @@ def test_setting_that_tokenizer_json_cannot_hold_is_an_error(
     """With split_special_tokens, "[SEP]" within a text is text; the file cannot say so."""
     checkpoint = copied_checkpoint()
     edit_json(checkpoint / "tokenizer_config.json", {"split_special_tokens": True})
-    original, saved = _saved(checkpoint, tmp_path)
     with pytest.raises(VerificationError, match=r"split_special_tokens.*save it without"):
-        check_tokenizer(original, saved, 512)
+        _checked(checkpoint, tmp_path)
 
 
 def test_file_that_transformers_does_not_follow_is_told_of(
