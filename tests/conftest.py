@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import functools
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.foreign import Foreign, make_foreign
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -122,6 +125,29 @@ def tiny_int8_artifact(tiny_int8_export: "ExportResult") -> Path:
 def copied_int8_artifact(tiny_int8_artifact: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes copies of `tiny_int8_artifact` that a test may change."""
     return lambda: _copy(tiny_int8_artifact, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def foreign(
+    encoder_folder: Path,
+    sst2_dev: list[tuple[str, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Foreign]:
+    """Makes, once for each family, what another exporter wrote (tests/foreign.py). Read only."""
+    texts = [text for text, _ in sst2_dev]
+
+    @functools.cache
+    def make(family: str) -> Foreign:
+        folder = tmp_path_factory.mktemp(f"foreign-{family}")
+        return make_foreign(family, encoder_folder, texts, folder)
+
+    return make
+
+
+@pytest.fixture
+def copied_foreign(foreign: Callable[[str], Foreign], tmp_path: Path) -> Callable[[str], Path]:
+    """Makes copies of another exporter's folders that a test may change."""
+    return lambda family: _copy(foreign(family).path, tmp_path)
 
 
 def _copy(folder: Path, parent: Path) -> Path:

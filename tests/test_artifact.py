@@ -26,14 +26,23 @@ def _message(model: str | Path, *, check_files: bool = True) -> str:
     return message
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return content
+
+
 def test_reads_what_the_export_wrote(tiny_artifact: Path) -> None:
     artifact = load_artifact(tiny_artifact)
     assert artifact.path == tiny_artifact
     assert artifact.labels == ("negative", "neutral", "positive")
     assert artifact.activation == "softmax"
     assert artifact.max_length == 512
+    assert artifact.manifest is not None
     assert artifact.manifest["format_version"] == FORMAT_VERSION
-    assert artifact.graph("fp32") == tiny_artifact / "model.onnx"
+    assert artifact.graphs == {"fp32": tiny_artifact / "model.onnx"}
+    assert (artifact.task, artifact.layout) == ("text-classification", "packed")
+    assert artifact.thresholds is None
+    assert artifact.pad_token_id == 0
 
 
 def test_takes_a_string_and_a_home_folder(
@@ -111,36 +120,13 @@ def test_name_that_the_hub_does_not_allow() -> None:
     assert "no folder 'user/na me'" in message and "alphanumeric" in message
 
 
-def test_hub_repository_without_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repository, **_: str(tmp_path))
-    message = _message("user/name")
-    assert "'user/name' holds no bertrt artifact" in message
-    assert "export-model user/name" in message
-
-
-def test_hub_repository_that_holds_an_artifact(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, Any] = {}
-
-    def download(repository: str, allow_patterns: list[str]) -> str:
-        asked.update(repository=repository, patterns=allow_patterns)
-        return str(tiny_artifact)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert load_artifact("user/name").path == tiny_artifact
-    assert asked["repository"] == "user/name"
-    files = {*load_artifact(tiny_artifact).manifest["files"], MANIFEST, "model.onnx.data"}
-    assert all(any(Path(file).match(p) for p in asked["patterns"]) for file in files)
-    assert not any(Path("pytorch_model.bin").match(p) for p in asked["patterns"])
-
-
 # The manifest
 
 
 def test_missing_manifest(tmp_path: Path) -> None:
     message = _message(tmp_path)
-    assert f"{tmp_path} has no {MANIFEST}" in message and "export-model" in message
+    assert f"{tmp_path} has no {MANIFEST} and no ONNX file" in message
+    assert "export-model" in message and "onnx/model.onnx" in message
 
 
 @pytest.mark.parametrize(
@@ -225,6 +211,55 @@ def test_file_without_a_checksum(copied_artifact: CopiedArtifact) -> None:
     assert "incomplete" in message and "sha256" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [
+        ("task", "fill-mask", "text-classification, token-classification"),
+        ("layout", "ragged", "packed, padded"),
+    ],
+)
+def test_words_of_a_later_bertrt(
+    copied_artifact: CopiedArtifact, name: str, value: str, known: str
+) -> None:
+    folder = copied_artifact()
+    edit_manifest(folder, {name: value})
+    message = _message(folder)
+    assert f"the {name} is {value!r} and this bertrt knows {known}" in message
+    assert "pip install --upgrade bertrt" in message
+
+
+def test_an_older_manifest_states_no_task(copied_artifact: CopiedArtifact) -> None:
+    folder = copied_artifact()
+    edit_manifest(folder, {}, remove=["task"])
+    assert load_artifact(folder).task == "text-classification"
+
+
+def test_thresholds_stand_in_logit_order(copied_artifact: CopiedArtifact) -> None:
+    folder = copied_artifact()
+    edit_manifest(folder, {"thresholds": {"positive": 1, "negative": 0.25, "neutral": 0.5}})
+    assert load_artifact(folder).thresholds == (0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "why"),
+    [
+        ({"negative": 0.5, "neutral": 0.5}, "exactly the labels negative, neutral, positive"),
+        ({"negative": 0, "neutral": 0, "positive": 0, "x": 0}, "exactly the labels"),
+        ([0.5, 0.5, 0.5], "exactly the labels"),
+        ({"negative": 0.5, "neutral": 1.5, "positive": 0.5}, "of neutral is 1.5, not 0 to 1"),
+        ({"negative": 0.5, "neutral": "x", "positive": 0.5}, "of neutral is 'x', not 0 to 1"),
+        ({"negative": True, "neutral": 0.5, "positive": 0.5}, "of negative is True"),
+    ],
+)
+def test_malformed_thresholds(
+    copied_artifact: CopiedArtifact, thresholds: object, why: str
+) -> None:
+    folder = copied_artifact()
+    edit_manifest(folder, {"thresholds": thresholds})
+    message = _message(folder)
+    assert str(folder / MANIFEST) in message and "malformed" in message and why in message
+
+
 def test_manifest_without_a_graph(copied_artifact: CopiedArtifact) -> None:
     folder = copied_artifact()
     edit_manifest(folder, {"graphs": {}})
@@ -236,7 +271,7 @@ def test_manifest_without_a_graph(copied_artifact: CopiedArtifact) -> None:
 )
 def test_every_file_that_is_read_must_be_listed(copied_artifact: CopiedArtifact, name: str) -> None:
     folder = copied_artifact()
-    files = dict(load_artifact(folder).manifest["files"])
+    files = _manifest(folder)["files"]
     del files[name]
     edit_manifest(folder, {"files": files})
     message = _message(folder)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bertrt import ArtifactError, Classifier, DeviceError, precision, session
 from bertrt.artifact import Artifact
-from bertrt.precision import PRECISIONS, choose_precision
+from bertrt.precision import PRECISIONS, choose_device, choose_precision
 from bertrt.session import DEVICES
 
 from tests.helpers import edit_manifest, pretend_cpu
@@ -52,9 +52,20 @@ def _cases(rule: _Rule) -> Iterator[tuple[tuple[str, ...], str, str, bool, bool]
     return itertools.product([held], [asked], devices, cuda, slow)
 
 
-def _artifact(held: tuple[str, ...]) -> Artifact:
-    manifest = {"graphs": {name: f"model_{name}.onnx" for name in held}}
-    return Artifact(Path("the model"), ("a", "b"), "softmax", 512, manifest)
+def _artifact(held: tuple[str, ...], *, own: bool = True) -> Artifact:
+    folder = Path("the model")
+    return Artifact(
+        path=folder,
+        task="text-classification",
+        layout="packed" if own else "padded",
+        labels=("a", "b"),
+        activation="softmax",
+        thresholds=None,
+        max_length=512,
+        pad_token_id=0,
+        graphs={name: folder / f"model_{name}.onnx" for name in held},
+        manifest={} if own else None,
+    )
 
 
 def test_the_rules_name_every_case_once() -> None:
@@ -113,6 +124,44 @@ def test_precisions_of_a_later_bertrt() -> None:
     assert choose_precision(_artifact(("fp4", "fp32")), "auto", "cpu") == "fp32"
 
 
+# Folders that bertrt did not make
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8", "quantized", "q4"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_only_graph_of_another_exporter(name: str, device: str) -> None:
+    artifact = _artifact((name,), own=False)
+    assert choose_precision(artifact, "auto", device) == name
+    assert choose_precision(artifact, name, device) == name
+
+
+@pytest.mark.parametrize("asked", ["fp32", "int8", "fp16", "nonsense"])
+def test_another_precision_of_another_exporter(asked: str) -> None:
+    with pytest.raises(ArtifactError, match="not exported by bertrt") as raised:
+        choose_precision(_artifact(("quantized",), own=False), asked, "cpu")
+    message = str(raised.value)
+    assert f"its model_quantized.onnx is quantized, not {asked}" in message
+    assert "--file-name" in message and "file_name=" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("fp32", "auto"),
+        ("fp16", "auto"),
+        ("q4", "auto"),
+        ("int8", "cpu"),
+        ("quantized", "cpu"),
+        ("uint8", "cpu"),
+        ("qint8_avx512", "cpu"),
+    ],
+)
+def test_integer_products_are_not_left_to_cuda(name: str, device: str) -> None:
+    assert choose_device(name, "auto") == device
+    assert choose_device(name, "cuda") == "cuda"
+    assert choose_device(name, "cpu") == "cpu"
+
+
 # End to end
 
 
@@ -138,6 +187,7 @@ def test_each_precision_answers_for_itself(tiny_int8_artifact: Path, texts: list
 @pytest.mark.parametrize("asked", ["fp32", "int8"])
 def test_answers_are_those_that_the_manifest_holds(tiny_int8_artifact: Path, asked: str) -> None:
     classifier = Classifier(tiny_int8_artifact, "cpu", precision=asked)
+    assert classifier.artifact.manifest is not None
     for entry in classifier.artifact.manifest["golden"]:
         text = entry["text"] if isinstance(entry["text"], str) else tuple(entry["text"])
         np.testing.assert_allclose(classifier.logits(text), [entry["logits"][asked]], atol=1e-3)

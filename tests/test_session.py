@@ -1,7 +1,8 @@
 """Running a graph: providers, graphs that are none, and failures while it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,13 +35,12 @@ def _batch(ids: list[int], lengths: list[int]) -> PackedBatch:
     )
 
 
-def _save_graph(file: Path, output: str, shape: list[int | str | None]) -> Path:
-    """A graph of one node that hands its input of this shape on as `output`."""
-    node = helper.make_node("Identity", ["x"], [output])
+def _packed_graph(file: Path, output: str, shape: list[int | str | None]) -> Path:
+    """A graph that answers its lengths, as an output of this shape."""
     made = helper.make_graph(
-        [node],
+        [helper.make_node("Cast", ["lengths"], [output], to=TensorProto.FLOAT)],
         "one node",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("lengths", TensorProto.INT32, shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
     )
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)]), file)
@@ -193,20 +193,244 @@ def test_missing_graph(tmp_path: Path) -> None:
         Session(tmp_path / "model.onnx", device="cpu", threads=1)
 
 
+_Axes = Sequence[int | str | None]
+_Value = tuple[str, _Axes]
+_IDS: _Value = ("input_ids", ["texts", "longest"])
+_MASK: _Value = ("attention_mask", ["texts", "longest"])
+
+
+def _padded_graph(
+    file: Path,
+    inputs: Sequence[_Value],
+    *,
+    output: str = "logits",
+    shape: _Axes | None = ("texts", "labels"),
+    kinds: Mapping[str, int] | None = None,
+    per_token: bool = False,
+    hidden: str | None = None,
+) -> Path:
+    """A graph whose logits are what it is fed, to see it: a column an input.
+
+    The columns are sums over each row, or with `per_token` the inputs themselves.
+    shape: of the output as the file states it; None for no statement. kinds: the inputs' types
+    where they are not int64. hidden: what onnxruntime cannot infer of the output's shape either:
+    `labels`, or `rank`.
+    """
+    kinds = kinds or {}
+    nodes, columns = [], []
+    for name, _ in inputs:
+        cast = helper.make_node("Cast", [name], [f"{name} float"], to=TensorProto.FLOAT)
+        taken = (
+            helper.make_node("Unsqueeze", [f"{name} float", "last"], [f"{name} column"])
+            if per_token
+            else helper.make_node("ReduceSum", [f"{name} float", "one"], [f"{name} column"])
+        )
+        nodes += [cast, taken]
+        columns.append(f"{name} column")
+    joined = output if hidden is None else "joined"
+    nodes.append(helper.make_node("Concat", columns, [joined], axis=-1))
+    if hidden == "labels":
+        nodes.append(helper.make_node("Compress", [joined, "every"], [output], axis=1))
+    elif hidden == "rank":
+        nodes += [
+            helper.make_node("Shape", [joined], ["axes"]),
+            helper.make_node("Compress", ["axes", "every"], ["some axes"], axis=0),
+            helper.make_node("Reshape", [joined, "some axes"], [output]),
+        ]
+    made = helper.make_graph(
+        nodes,
+        "what is fed",
+        [
+            helper.make_tensor_value_info(name, kinds.get(name, TensorProto.INT64), axes)
+            for name, axes in inputs
+        ],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
+        [
+            helper.make_tensor("one", TensorProto.INT64, [1], [-1]),
+            helper.make_tensor("every", TensorProto.BOOL, [2], [True, True]),
+            helper.make_tensor("last", TensorProto.INT64, [1], [2]),
+        ],
+    )
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)]), file)
+    return file
+
+
+def _error(file: Path, **options: Any) -> str:
+    with pytest.raises(ArtifactError) as raised:
+        Session(file, device="cpu", threads=1, **options)
+    message = str(raised.value)
+    assert str(file) in message
+    return message
+
+
+# The padded layout
+
+
+_FOUR: list[_Value] = [
+    _IDS,
+    _MASK,
+    ("token_type_ids", ["texts", "longest"]),
+    ("position_ids", ["texts", "longest"]),
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param({}, id="int64"),
+        pytest.param({name: TensorProto.INT32 for name, _ in _FOUR}, id="int32"),
+        pytest.param({"attention_mask": TensorProto.FLOAT}, id="float mask"),
+        pytest.param({"attention_mask": TensorProto.BOOL}, id="bool mask"),
+    ],
+)
+def test_a_padded_graph_gets_what_it_asks_for(
+    tmp_path: Path, kinds: dict[str, int], threads: int
+) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", _FOUR, shape=["texts", 4], kinds=kinds)
+    session = Session(file, device="cpu", threads=threads, pad_token_id=100, first_position=2)
+    batch = PackedBatch(
+        np.array([1, 2, 3, 4, 5, 6]), np.array([0, 1, 0, 0, 1, 1]), np.array([2, 4], np.int32)
+    )
+    expected = [[203, 2, 1, 14], [18, 4, 2, 14]]
+    assert session.layout == "padded"
+    assert session.labels == 4
+    assert session.run(batch).tolist() == expected
+    assert [rows.tolist() for rows in session.run_all([batch, batch])] == [expected, expected]
+    assert {values.shape for values in session.feeds(batch).values()} == {(2, 4)}
+
+
+def test_a_padded_graph_without_segments(tmp_path: Path) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], shape=["texts", 2])
+    session = Session(file, device="cpu", threads=1)
+    assert session.run(_batch([7, 8, 9], [1, 2])).tolist() == [[7, 1], [17, 2]]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_padded_graph_for_tokens_answers_without_padding(tmp_path: Path, threads: int) -> None:
+    shape: _Axes = ["texts", "longest", 2]
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], shape=shape, per_token=True)
+    session = Session(file, device="cpu", threads=threads, task="token-classification")
+    first, second = _batch([7, 8, 9, 10], [1, 3]), _batch([5, 6], [2])
+    expected = [[[7, 1], [8, 1], [9, 1], [10, 1]], [[5, 1], [6, 1]]]
+    assert session.labels == 2
+    assert session.run(first).tolist() == expected[0]
+    assert [rows.tolist() for rows in session.run_all([first, second])] == expected
+
+
+@pytest.mark.parametrize("hidden", ["labels", "rank"])
+@pytest.mark.parametrize("shape", [None, ["texts", "labels"], ["texts", None]])
+def test_labels_that_the_graph_does_not_count_are_counted(
+    tmp_path: Path, shape: _Axes | None, hidden: str
+) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], shape=shape, hidden=hidden)
+    stated = onnxruntime.InferenceSession(file).get_outputs()[0].shape
+    assert 2 not in stated, "there is nothing to count"
+    assert Session(file, device="cpu", threads=1).labels == 2
+
+
+def test_the_only_output_needs_no_name(tmp_path: Path) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], output="scores", shape=None)
+    session = Session(file, device="cpu", threads=1)
+    assert session.run(_batch([7], [1])).tolist() == [[7, 1]]
+    assert session.run_all([_batch([7], [1])])[0].tolist() == [[7, 1]]
+
+
+def test_lengths_that_a_padded_batch_does_not_have(tmp_path: Path) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], shape=["texts", 2])
+    session = Session(file, device="cpu", threads=1)
+    with pytest.raises(BackendError, match="failed on 1 texts"):
+        session.run(_batch([7, 8], [1]))
+    with pytest.raises(BackendError, match="failed on a batch"):
+        session.run_all([_batch([7, 8], [1])])
+
+
+# Graphs that cannot be fed, or whose answers are of another kind
+
+
+@pytest.mark.parametrize("name", ["pixel_values", "bbox", "past_key_values.0.key"])
+def test_an_input_that_cannot_be_fed(tmp_path: Path, name: str) -> None:
+    other: _Value = (name, ["texts", "longest"])
+    message = _error(_padded_graph(tmp_path / "model.onnx", [_IDS, _MASK, other]))
+    assert f"has an input {name} of type tensor(int64), which bertrt cannot feed" in message
+    assert "it feeds input_ids, attention_mask, token_type_ids, position_ids" in message
+
+
+def test_an_input_of_a_type_that_cannot_be_fed(tmp_path: Path) -> None:
+    kinds = {"input_ids": TensorProto.DOUBLE}
+    message = _error(_padded_graph(tmp_path / "model.onnx", [_IDS], kinds=kinds))
+    assert "has an input input_ids of type tensor(double)" in message
+
+
+@pytest.mark.parametrize(
+    "shape", [[1, "longest"], ["texts", 128], [1, 128], ["tokens"], ["texts", "choices", "longest"]]
+)
+def test_an_input_of_a_fixed_or_other_shape(tmp_path: Path, shape: list[int | str | None]) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [("input_ids", shape)], shape=None)
+    message = _error(file)
+    assert f"has an input input_ids of shape {shape}" in message
+    assert "export the model with dynamic axes" in message
+
+
+def test_a_graph_that_takes_no_text(tmp_path: Path) -> None:
+    message = _error(_padded_graph(tmp_path / "model.onnx", [_MASK]))
+    assert "has no input input_ids" in message
+
+
+def test_a_graph_of_several_outputs_without_logits(tmp_path: Path) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], output="pooled", shape=None)
+    graph = onnx.load(file)
+    other = helper.make_tensor_value_info("input_ids column", TensorProto.FLOAT, ["texts", 1])
+    graph.graph.output.append(other)
+    onnx.save(graph, file)
+    message = _error(file)
+    assert "has the outputs pooled, input_ids column and none is called logits" in message
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize(
+    ("task", "per_token", "wanted"),
+    [
+        ("text-classification", True, "[texts, labels]"),
+        ("token-classification", False, "[texts, longest, labels]"),
+    ],
+)
+def test_a_graph_for_another_task(
+    tmp_path: Path, task: str, per_token: bool, wanted: str, stated: bool
+) -> None:
+    shape: _Axes = ["texts", "longest", 2] if per_token else ["texts", 2]
+    file = _padded_graph(
+        tmp_path / "model.onnx",
+        [_IDS, _MASK],
+        shape=shape if stated else None,
+        per_token=per_token,
+    )
+    message = _error(file, task=task)
+    assert f"has no output logits {wanted}" in message and f"no model for {task}" in message
+
+
+def test_a_graph_that_fails_when_its_labels_are_counted(tmp_path: Path) -> None:
+    file = _padded_graph(tmp_path / "model.onnx", [_IDS, _MASK], hidden="labels")
+    made = onnx.load(file)
+    made.graph.initializer.append(helper.make_tensor("table", TensorProto.FLOAT, [3], [1, 2, 3]))
+    gather = helper.make_node("Gather", ["table", "input_ids"], ["input_ids float"])
+    made.graph.node[0].CopyFrom(gather)
+    onnx.save(made, file)
+    assert Session(file, device="cpu", threads=1, pad_token_id=2).labels == 2
+    message = _error(file, pad_token_id=3)
+    assert "does not say how many labels it has, and fails on a text of two tokens: " in message
+
+
 @pytest.mark.parametrize(
     ("output", "shape"),
     [
-        pytest.param("last_hidden_state", ["texts", 3], id="another name"),
         pytest.param("logits", ["texts", "tokens", 3], id="a label a token"),
-        pytest.param("logits", ["texts", "labels"], id="any number of labels"),
         pytest.param("logits", ["texts"], id="no label axis"),
+        pytest.param("last_hidden_state", ["texts", "tokens", 3], id="another name"),
     ],
 )
-def test_graph_that_is_no_classifier(
+def test_packed_graph_that_is_no_classifier(
     tmp_path: Path, output: str, shape: list[int | str | None]
 ) -> None:
-    file = _save_graph(tmp_path / "model.onnx", output, shape)
-    with pytest.raises(ArtifactError) as raised:
-        Session(file, device="cpu", threads=1)
-    message = str(raised.value)
-    assert str(file) in message and "no output logits [texts, labels]" in message
+    file = _packed_graph(tmp_path / "model.onnx", output, shape)
+    assert "has no output logits [texts, labels]" in _error(file)
