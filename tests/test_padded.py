@@ -1,6 +1,8 @@
 """--layout padded: graphs of either exporter answer as PyTorch, whatever a text's batch is."""
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,22 @@ import pytest
 import torch
 from bertrt import Classifier
 from bertrt.packing import pack
+from bertrt.session import create_session
 from bertrt.tokenizer import Encoding, TextTokenizer
-from bertrt_export import ExportError, UnsupportedModelError, export_model, exporter, padded
+from bertrt_export import (
+    ExportError,
+    UnsupportedModelError,
+    VerificationError,
+    export_model,
+    exporter,
+    padded,
+)
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.cli import main
 from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.sessions import open_graph
 from bertrt_export.verify import pytorch_logits
 
-from tests.helpers import edit_json
 from tests.tiny_models import deberta_checkpoint, roberta_checkpoint
 
 _FAMILIES = ("bert", "roberta", "deberta-v2")
@@ -37,6 +46,29 @@ def checkpoint(
         "deberta-v2": lambda: deberta_checkpoint(folder),
     }
     return load_checkpoint(str(made[request.param]()))
+
+
+@pytest.fixture(scope="module")
+def graph_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checkpoint], Path]:
+    """Gives the file of torch's export of a checkpoint, which is traced once: it takes seconds."""
+    files: dict[str, Path] = {}
+
+    def file(checkpoint: Checkpoint) -> Path:
+        if checkpoint.name not in files:
+            files[checkpoint.name] = tmp_path_factory.mktemp("graph") / "model.onnx"
+            ir.save(padded.graph_of_torch(checkpoint), files[checkpoint.name])
+        return files[checkpoint.name]
+
+    return file
+
+
+@pytest.fixture
+def traced_before(
+    tiny_checkpoint: Path, graph_file: Callable[[Checkpoint], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's exporter gives the graph of `tiny_checkpoint` that was traced before."""
+    file = graph_file(load_checkpoint(str(tiny_checkpoint)))
+    monkeypatch.setattr(padded, "graph_of_torch", lambda _: ir.load(file))
 
 
 def _manifest(artifact: Path) -> dict[str, Any]:
@@ -66,11 +98,11 @@ def _expected(checkpoint: Checkpoint, texts: list[Encoding]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("checkpoint", _FAMILIES, indirect=True)
-def test_answers_do_not_depend_on_padding(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_answers_do_not_depend_on_padding(
+    checkpoint: Checkpoint, graph_file: Callable[[Checkpoint], Path]
+) -> None:
     """torch's exporter: shapes that it was not traced with, no padding at all, and much of it."""
-    graph = padded.graph_of_torch(checkpoint)
-    ir.save(graph, tmp_path / "model.onnx")
-    session = open_graph(checkpoint, tmp_path / "model.onnx")
+    session = open_graph(checkpoint, graph_file(checkpoint))
     assert session.layout == "padded" and session.labels == 3
     longest = checkpoint.max_length
     for lengths in ([1], [2], [longest], [1, 1], [9, 9, 9], [1, longest], [30, 2, 7, 7, 64, 1, 3]):
@@ -81,16 +113,15 @@ def test_answers_do_not_depend_on_padding(checkpoint: Checkpoint, tmp_path: Path
 
 
 @pytest.mark.parametrize("checkpoint", _FAMILIES, indirect=True)
-def test_what_is_behind_the_mask_changes_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    ir.save(padded.graph_of_torch(checkpoint), tmp_path / "model.onnx")
+def test_what_is_behind_the_mask_changes_nothing(
+    checkpoint: Checkpoint, graph_file: Callable[[Checkpoint], Path]
+) -> None:
     (text,) = _texts(checkpoint, [5])
     padding = np.full(4, 17)  # an ordinary token
     longer = Encoding(
         np.concatenate([text.input_ids, padding]), np.zeros(9, dtype=np.int64), truncated=False
     )
-    from bertrt.session import create_session
-
-    session = create_session(tmp_path / "model.onnx", ["CPUExecutionProvider"], 1)
+    session = create_session(graph_file(checkpoint), ["CPUExecutionProvider"], 1)
     inputs = {
         "input_ids": longer.input_ids[None],
         "attention_mask": np.array([[1] * 5 + [0] * 4]),
@@ -110,6 +141,7 @@ def test_what_is_behind_the_mask_changes_nothing(checkpoint: Checkpoint, tmp_pat
     assert np.abs(unmasked - masked).max() > 1e-3
 
 
+@pytest.mark.usefixtures("traced_before")
 @pytest.mark.parametrize("checkpoint", ["bert"], indirect=True)
 def test_inputs_and_output_are_those_of_the_hub(checkpoint: Checkpoint) -> None:
     graph, made_by = padded.padded_graph(checkpoint)
@@ -129,12 +161,11 @@ def test_inputs_and_output_are_those_of_the_hub(checkpoint: Checkpoint) -> None:
     assert made_by.split()[0] in ("torch", "optimum-onnx")
 
 
+@pytest.mark.usefixtures("traced_before")
 @pytest.mark.parametrize("checkpoint", ["bert"], indirect=True)
 def test_without_optimum_torch_exports(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
     assert padded.graph_of_optimum(checkpoint) is None
     assert padded.padded_graph(checkpoint)[1] == f"torch {torch.__version__}"
@@ -215,11 +246,15 @@ def deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_deberta_falls_back_to_the_padded_layout(
-    deberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], sst2_dev: list[Any]
+    deberta: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    sst2_dev: list[Any],
 ) -> None:
     output = tmp_path / "out"
     assert main([str(deberta), str(output), "--precision", "int8"]) == 0
-    printed = capsys.readouterr()
+    printed = capsys.readouterr().out
     manifest = _manifest(output)
     refused, int8 = manifest["notices"][:2]
     assert "cannot be packed" in refused or "cannot pack" in refused
@@ -227,8 +262,8 @@ def test_deberta_falls_back_to_the_padded_layout(
     assert int8 == "int8 needs the packed layout: fp32 was exported instead"
     report = (output / "report.md").read_text(encoding="utf-8")
     for notice in (refused, int8):
-        assert f"Notice: {notice}" in printed.err and f"Note: {notice}." in report
-    assert "fp32, padded layout" in printed.out
+        assert f"Notice: {notice}" in caplog.text and f"Note: {notice}." in report
+    assert "fp32, padded layout" in printed
     assert manifest["layout"] == "padded" and list(manifest["graphs"]) == ["fp32"]
 
     checkpoint = load_checkpoint(str(deberta))
@@ -247,6 +282,7 @@ def test_packed_is_refused_where_it_cannot_be(deberta: Path, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("traced_before")
 def test_graph_that_the_passes_do_not_know_falls_back(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,29 +298,24 @@ def test_graph_that_the_passes_do_not_know_falls_back(
 
 
 def test_wrong_mask_is_noticed(
-    copied_checkpoint: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path,
+    graph_file: Callable[[Checkpoint], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A graph that attends to padding does not pass the comparison, which has a mixed batch."""
-    from bertrt_export import VerificationError
-
-    original = padded.graph_of_torch
-
-    def deaf(checkpoint: Checkpoint) -> ir.Model:
-        graph = original(checkpoint)
-        ids, mask = graph.graph.inputs[:2]
-        assert mask.name == "attention_mask"
-        # All ones, of the ids' shape: a mask that nobody reads.
-        ones = ir.Node("", "Equal", [ids, ids], name="ones_bool")
-        cast = ir.Node(
-            "", "Cast", [ones.outputs[0]], [ir.AttrInt64("to", ir.DataType.INT64)], name="ones"
-        )
-        mask.replace_all_uses_with(cast.outputs[0])
-        graph.graph.insert_before(graph.graph[0], [ones, cast])
-        return graph
-
+    graph = ir.load(graph_file(load_checkpoint(str(tiny_checkpoint))))
+    ids, mask = graph.graph.inputs[:2]
+    assert mask.name == "attention_mask"
+    # Ones wherever it was read.
+    equal = ir.Node("", "Equal", [ids, ids], name="equal")
+    to = ir.AttrInt64("to", ir.DataType.INT64)
+    ones = ir.Node("", "Cast", [equal.outputs[0]], [to], name="ones")
+    mask.replace_all_uses_with(ones.outputs[0])
+    graph.graph.insert_before(graph.graph[0], [equal, ones])
     monkeypatch.setattr(padded, "graph_of_optimum", lambda _: None)
-    monkeypatch.setattr(padded, "graph_of_torch", deaf)
-    checkpoint = copied_checkpoint()
-    edit_json(checkpoint / "config.json", {"_name_or_path": "x"})
-    with pytest.raises(VerificationError, match=r"max \|Δlogit\|"):
-        export_model(str(checkpoint), tmp_path / "out", layout="padded")
+    monkeypatch.setattr(padded, "graph_of_torch", lambda _: graph)
+    with pytest.raises(VerificationError) as raised:
+        export_model(str(tiny_checkpoint), tmp_path / "out", layout="padded")
+    alone, batched = re.findall(r"([\d.]+e[-+]\d+) (?:alone|in a batch)", str(raised.value))
+    assert float(alone) < 1e-4 < float(batched)
