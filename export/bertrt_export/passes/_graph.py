@@ -140,6 +140,21 @@ class Rewriter:
         self._graph.register_initializer(value)
         return value
 
+    def twin(self, name: str, array: np.ndarray) -> ir.Value:
+        """As `constant`, but an initializer of its own, with the tensor of the one that is equal.
+
+        onnxruntime rewrites some initializers in their place, which fails where two nodes have one.
+        """
+        held = self.constant(name, array)
+        if not held.uses():
+            return held
+        stem, number = name, 2
+        while name in self._graph.initializers:
+            name, number = f"{stem}.{number}", number + 1
+        value = ir.Value(name=name, shape=held.shape, type=held.type, const_value=held.const_value)
+        self._graph.register_initializer(value)
+        return value
+
     def replace(self, new: ir.Value) -> None:
         """Let `new` take the place of the node's only output, and remove the node.
 

@@ -43,16 +43,17 @@ class FoldSmoothingPass(ir.passes.InPlacePass):
             if values is not None and smoothing is not None:
                 weight, add = values
                 _scale(weight, 1 / smoothing)
-                _divide_bias(add, smoothing)
+                if add is not None:
+                    _divide_bias(add, smoothing)
                 _scale(group.projections[0].matmul.inputs[1], smoothing[:, None])
                 modified = True
         return ir.passes.PassResult(model, modified=modified)
 
 
-def find_values(group: ProjectionGroup) -> tuple[ir.Value, ir.Node] | None:
+def find_values(group: ProjectionGroup) -> tuple[ir.Value, ir.Node | None] | None:
     """What makes the values of the attention whose output is projected: a weight, a bias's Add.
 
-    None where nothing folds.
+    Where there is no bias, the Add is None. None where nothing folds.
     """
     projection = group.projections[0]  # a second one would be another use of its input
     width = len(projection.weight)
@@ -71,7 +72,7 @@ def find_values(group: ProjectionGroup) -> tuple[ir.Value, ir.Node] | None:
     return None
 
 
-def _projected_values(attention: ir.Node) -> tuple[ir.Value, ir.Node] | None:
+def _projected_values(attention: ir.Node) -> tuple[ir.Value, ir.Node | None] | None:
     heads = attribute(attention, "q_num_heads", 0)
     value = attention.inputs[2]
     if heads == 0 or heads != attribute(attention, "kv_num_heads", 0):
@@ -79,15 +80,17 @@ def _projected_values(attention: ir.Node) -> tuple[ir.Value, ir.Node] | None:
     gather = producer(value, "Gather")
     if value is None or not has_one_use(value) or gather is None or attribute(gather, "axis", 0):
         return None
-    add = producer(gather.inputs[0], "Add")
-    matmul = add and (producer(add.inputs[0], "MatMul") or producer(add.inputs[1], "MatMul"))
-    if add is None or matmul is None or bias_of(matmul)[0] is not add:
+    projected = gather.inputs[0]
+    if projected is None or not has_one_use(projected):
+        return None
+    add = producer(projected, "Add")
+    sums = list(add.inputs) if add is not None else [projected]
+    matmul = next((node for value in sums if (node := producer(value, "MatMul"))), None)
+    if matmul is None or bias_of(matmul)[0] is not add:
         return None
     weight = matmul.inputs[1]
-    if weight is None or constant(weight) is None:
-        return None
-    own = has_one_use(weight) and has_one_use(add.outputs[0])
-    return (weight, add) if own else None
+    own = weight is not None and constant(weight) is not None and has_one_use(weight)
+    return (weight, add) if own and weight is not None else None
 
 
 def _scale(weight: ir.Value | None, by: np.ndarray) -> None:

@@ -129,7 +129,7 @@ def _multiply(projection: Projection, x: _Rounded, smoothing: np.ndarray | None)
     vector = constant("bias", bias) if bias is not None else None
     inputs: list[ir.Value | None] = [
         x.value,
-        constant("weight_int8", quantized),
+        rewriter.twin(f"{projection.name}.weight_int8", quantized),
         x.scale,
         constant("weight_scale", scales),
         x.zero_point,

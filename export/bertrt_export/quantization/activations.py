@@ -18,7 +18,7 @@ _SAMPLE_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """The input of one group of projections on all calibration tokens.
+    """The input of one group of projections (or of several that share weights) on all tokens.
 
     low, high: float32 [inputs], the least and greatest value of each channel.
     sample: float32 [rows, inputs], a fixed pseudo-random choice of rows.
@@ -32,18 +32,18 @@ class Activations:
 def observe(
     graph: ir.Model, encodings: Sequence[Encoding], on_progress: Callable[[int, int], None]
 ) -> dict[str, Activations]:
-    """Run the float graph over the texts; the input of each group of projections, by its name."""
+    """Run the float graph over the texts; what goes into the groups of projections of each name."""
     observed = graph.clone()
-    inputs = {group.name: group.input for group in find_groups(observed.graph)}
+    groups = find_groups(observed.graph)
     original = list(observed.graph.outputs)
-    observed.graph.outputs[:] = inputs.values()
+    observed.graph.outputs[:] = [group.input for group in groups]
     session = GraphSession(observed)
     observed.graph.outputs[:] = original
-    collectors = {name: _Collector() for name in inputs}
+    collectors = {group.name: _Collector() for group in groups}
     done = 0
     for positions, batch in batches(encodings):
-        for collector, rows in zip(collectors.values(), session.run(batch), strict=True):
-            collector.add(rows)
+        for group, rows in zip(groups, session.run(batch), strict=True):
+            collectors[group.name].add(rows)
         done += len(positions)
         on_progress(done, len(encodings))
     return {name: collector.result() for name, collector in collectors.items()}

@@ -18,8 +18,9 @@ _LEAST = {"Gelu": -0.1701, "Relu": 0.0}
 class Projection:
     """`Add(MatMul(x, weight), bias)`, or the product alone.
 
-    name: after the weight, unique in the graph. weight: float32 [inputs, outputs]. bias: float32
-    [outputs] or None. least: what no element of x can be below, where that is known.
+    name: after the weight. Layers that share one weight (ALBERT) share the name, and nothing else
+    has it. weight: float32 [inputs, outputs]. bias: float32 [outputs] or None. least: what no
+    element of x can be below, where that is known.
     """
 
     name: str
@@ -41,7 +42,8 @@ class Projection:
 class ProjectionGroup:
     """All projections of one input, which is rounded once for them: query, key and value.
 
-    name: of the only projection, or `layer.0.self.query+key+value`; unique in the graph.
+    name: of the only projection, or `layer.0.self.query+key+value`. Groups of one name have the
+    same weights, and are quantized alike.
     """
 
     name: str
@@ -77,7 +79,7 @@ def find_groups(graph: ir.Graph) -> list[ProjectionGroup]:
 def find_projections(graph: ir.Graph) -> list[Projection]:
     """The projections in the graph's order."""
     found: list[Projection] = []
-    names: set[str] = set()
+    named: dict[str, ir.Value] = {}
     for node in graph:
         if node.op_type != "MatMul" or node.domain != "":
             continue
@@ -87,9 +89,8 @@ def find_projections(graph: ir.Graph) -> list[Projection]:
             continue
         stem = (value.name or "projection").removesuffix(".weight")
         name, number = stem, 2
-        while name in names:  # layers may share one matrix
+        while named.setdefault(name, value) is not value:
             name, number = f"{stem}.{number}", number + 1
-        names.add(name)
         producer = source.producer()
         least = _LEAST.get(producer.op_type) if producer is not None else None
         add, bias = bias_of(node)

@@ -106,8 +106,9 @@ def ladders(
         if steps[0].error > _INT8_TABLE_WITHIN:
             steps = steps[1:]
         result[name] = Ladder(steps, table.size)
-    groups = find_groups(graph.graph)
-    for number, group in enumerate(groups):
+    # Groups that share their weights are one unit.
+    groups = {group.name: group for group in find_groups(graph.graph)}
+    for number, group in enumerate(groups.values()):
         on_progress("setting scales", number, len(groups))
         static, per_token = best_forms(group, observed[group.name])
         steps = (Step(per_token.plan, per_token.error), Step(FLOAT, 0.0))

@@ -1,0 +1,1 @@
+"""Every model family beside PyTorch: `python -m bertrt_bench.families`."""
