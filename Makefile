@@ -10,8 +10,8 @@ COMPAT := .venv-compat
 PIP    := -m pip install --quiet --disable-pip-version-check --constraint
 
 # What is tested in both environments, without the slow ones; tests/compat in that one alone.
-COMPAT_TESTS := tests/compat tests/test_tracing.py tests/test_verify.py tests/test_padded.py \
-	tests/test_tokenizer_fidelity.py tests/test_thresholds.py
+COMPAT_TESTS := tests/compat tests/test_tracing.py tests/test_padded.py \
+	tests/test_tokenizer_fidelity.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity clean

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import functools
+import os
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LABELS = ("negative", "neutral", "positive")
+
+
+def pytest_report_header() -> list[str]:
+    """Say which of the two environments this is, and what is left to the other."""
+    if "BERTRT_COMPAT" in os.environ:
+        return ["environment: .venv-compat, with Optimum and the Transformers that it pins"]
+    return [
+        "tests/compat is not collected: it needs Optimum, which `make test` has in .venv-compat"
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -227,25 +227,27 @@ def test_notice_of_the_tokenizer_is_part_of_the_export(
 
 
 @pytest.mark.parametrize("settings", [{}, {"model_max_length": int(1e30)}], ids=["none", "1e30"])
-def test_roberta_takes_512_tokens_with_514_positions(
-    tmp_path: Path, settings: dict[str, object]
+def test_tokenizer_that_states_no_limit(
+    copied_checkpoint: Callable[[], Path], tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    """Two rows of the table are not for tokens, and a tokenizer may state no limit at all."""
-    checkpoint = roberta_checkpoint(tmp_path / "checkpoint", **settings)
-    assert load_checkpoint(str(checkpoint)).tokenizer.model_max_length > 1e29
+    """The model's positions are the limit: BERT's all, RoBERTa's but those up to the padding's."""
+    bert, roberta = copied_checkpoint(), roberta_checkpoint(tmp_path / "roberta", **settings)
+    edit_json(
+        bert / "tokenizer_config.json", settings, ["model_max_length"] if not settings else []
+    )
+    for checkpoint, positions in ((bert, 512), (roberta, 514)):
+        loaded = load_checkpoint(str(checkpoint))
+        assert loaded.tokenizer.model_max_length > 1e29
+        assert loaded.config.max_position_embeddings == positions
+        assert loaded.max_length == 512
+
+
+def test_roberta_runs_512_tokens_with_514_positions(tmp_path: Path) -> None:
+    checkpoint = roberta_checkpoint(tmp_path / "checkpoint")
     export_model(str(checkpoint), tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "bertrt.json").read_text(encoding="utf-8"))
+    assert manifest["layout"] == "packed"
     assert manifest["max_length"] == manifest["verified"]["fp32"]["lengths"][-1] == 512
     classifier = Classifier(tmp_path / "out", "cpu")
     assert np.isfinite(classifier.logits(["word " * 2000])).all()
-    read = AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert read.model_max_length == 512
-
-
-def test_bert_without_a_stated_limit_takes_its_positions(
-    copied_checkpoint: Callable[[], Path], tmp_path: Path
-) -> None:
-    checkpoint = copied_checkpoint()
-    edit_json(checkpoint / "tokenizer_config.json", {"model_max_length": int(1e30)})
-    export_model(str(checkpoint), tmp_path / "out")
-    assert Classifier(tmp_path / "out", "cpu").artifact.max_length == 512
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").model_max_length == 512
