@@ -60,7 +60,7 @@ def make_foreign(family: str, vocabulary: Path, texts: Sequence[str], folder: Pa
         **_SIZES[family],
         **labels,
     )
-    model = AutoModelForSequenceClassification.from_config(config)
+    model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(checkpoint)
     files = [file for file in checkpoint.iterdir() if file.suffix != ".safetensors"]
     made.mkdir()

@@ -249,7 +249,6 @@ def test_byte_pairs(folder: Folder, settings: dict[str, Any], files: dict[str, A
         ("DistilBertTokenizerFast", "distilbert"),
         ("ElectraTokenizer", "electra"),
         ("PreTrainedTokenizerFast", "bert"),
-        ("BertTokenizer", "modernbert"),
         (None, "bert"),
     ],
 )
@@ -279,6 +278,17 @@ def test_another_normalizer_than_berts_is_left_alone(
         tokenizer = load_tokenizer(path)
     assert json.loads(tokenizer.to_str())["normalizer"] == {"type": "NFC"}
     assert caplog.text == ""
+
+
+def test_the_class_that_modernbert_names_means_nothing(
+    folder: Folder, encoder_folder: Path
+) -> None:
+    """As in Transformers 5; 4.57 took BERT's class by its word."""
+    content = json.loads((encoder_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["normalizer"]["lowercase"] = False
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    path = folder("bert", settings, "modernbert", **{"tokenizer.json": content})
+    assert json.loads(load_tokenizer(path).to_str())["normalizer"]["lowercase"] is False
 
 
 def test_an_artifacts_tokenizer_json_stands_as_it_is(copied_artifact: Callable[[], Path]) -> None:

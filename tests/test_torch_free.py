@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.foreign import FAMILIES, LABELS, Foreign
 
 _PROGRAM = """
 import importlib.metadata, json, sys
@@ -40,6 +43,18 @@ def test_classifies_without_torch_transformers_or_onnx(
     assert {"bertrt", "onnxruntime", "numpy", "tokenizers"} <= set(answer["installed"])
     for package in ("torch", "transformers", "onnx", "onnx-ir", "onnxscript"):
         assert package not in answer["installed"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_another_exporters_model_needs_none_of_them_either(
+    serving_python: str, foreign: Callable[[str], Foreign], family: str
+) -> None:
+    """Its tokenizer is made of vocab.txt, tokenizer.json, or vocab.json and merges.txt."""
+    command = [serving_python, "-c", _PROGRAM, str(foreign(family).path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(ran.stdout)
+    assert answer["label"] in {*LABELS, "LABEL_0", "LABEL_1"}
+    assert {"torch", "transformers", "onnx", "huggingface_hub"} & set(answer["modules"]) == set()
 
 
 def test_a_local_model_loads_without_the_hub_client(
