@@ -180,7 +180,11 @@ def _parser() -> argparse.ArgumentParser:
         help="labelled texts, to find each label's threshold of maximum F1 with: .jsonl with a "
         'list of "labels", or .csv or .tsv with a column of 0 and 1 for each label',
     )
-    texts.add_argument("--text-column", metavar="COLUMN", help="a name, or a number from 1")
+    texts.add_argument(
+        "--text-column",
+        metavar="COLUMN",
+        help="a name, or a number from 1; of the labelled and of the calibration texts",
+    )
     texts.add_argument("--text-pair-column", metavar="COLUMN", help="the second text of each pair")
     int8 = parser.add_argument_group("int8")
     int8.add_argument(

@@ -11,7 +11,6 @@ import onnx_ir as ir
 from bertrt import BertrtError, Classifier
 from bertrt.artifact import MIN_MAX_LENGTH
 from bertrt.packing import pack
-from bertrt.postprocess import scores
 from bertrt.tokenizer import TextTokenizer
 
 from bertrt_export.artifact_writer import (
@@ -31,17 +30,17 @@ from bertrt_export.checkpoint_files import one_line
 from bertrt_export.errors import ExportError, QuantizationError, UnsupportedModelError
 from bertrt_export.families import FAMILIES
 from bertrt_export.golden import GOLDEN_TEXTS
-from bertrt_export.labelled_texts import LabelledTexts, read_labelled
+from bertrt_export.labelled_texts import LabelledFile
 from bertrt_export.padded import padded_graph
 from bertrt_export.passes import packed_pipeline
 from bertrt_export.quantization.fidelity import Limits
-from bertrt_export.quantization.graph_session import batches
 from bertrt_export.quantization.int8 import Int8Result, quantize
 from bertrt_export.report import GraphOrigin, Report
 from bertrt_export.sessions import open_graph
-from bertrt_export.thresholds import TunedThresholds, tuned
+from bertrt_export.thresholds import TunedThresholds
 from bertrt_export.tokenizer_fidelity import notice_of_own_file
 from bertrt_export.tracing import trace
+from bertrt_export.tuning import labelled_texts, tune
 from bertrt_export.verify import Verification, verify
 
 __all__ = [
@@ -76,15 +75,6 @@ class CalibrationFile:
     text_column: str | None = None
     text_pair_column: str | None = None
     label_column: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledFile:
-    """A file of texts with any number of labels each, and its columns: read_labelled."""
-
-    path: Path
-    text_column: str | None = None
-    text_pair_column: str | None = None
 
 
 _BUILT_IN = CalibrationFile()
@@ -149,7 +139,7 @@ def export_model(
     on_progress("loading the checkpoint", 0, 1)
     checkpoint = load_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     length = _resolved_max_length(checkpoint, max_length)
-    labelled = _labelled_texts(thresholds, checkpoint) if thresholds is not None else None
+    labelled = labelled_texts(thresholds, checkpoint) if thresholds is not None else None
     texts = _calibration_texts(calibration, checkpoint) if "int8" in wanted else None
     on_progress("tracing", 0, 1)
     graph, made = _graph_of_layout(checkpoint, layout)
@@ -194,7 +184,14 @@ def export_model(
         tuning = None
         if labelled is not None:
             kept = "int8" if "int8" in wanted else "fp32"
-            tuning = _tune(checkpoint, stage, kept, tokenizer, labelled, on_progress)
+            tuning = tune(
+                checkpoint,
+                stage / GRAPH_FILES[kept],
+                kept,
+                tokenizer,
+                labelled,
+                lambda *steps: on_progress("tuning thresholds", *steps),
+            )
         report = Report(checkpoint, verification, int8, refused, timings, made, tuning)
         manifest = _finish(checkpoint, stage, wanted, tokenizer, report)
     size = sum(entry["size"] for entry in manifest["files"].values())
@@ -341,49 +338,6 @@ def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> Calibra
         label_column=file.label_column,
         label2id=label2id,
     )
-
-
-def _labelled_texts(file: LabelledFile, checkpoint: Checkpoint) -> LabelledTexts:
-    problem_type = checkpoint.config.problem_type
-    if checkpoint.task != "text-classification" or problem_type != "multi_label_classification":
-        raise ExportError(
-            f"--tune-thresholds is for multi-label models, and {checkpoint.name} is none (problem_"
-            f"type in its config.json is {problem_type}, not multi_label_classification): leave it "
-            "out, or correct config.json"
-        )
-    names = checkpoint.config.id2label.values()
-    if len(set(names)) < len(names):
-        raise ExportError(
-            f"{checkpoint.name} has labels of the same name, so thresholds cannot be told apart: "
-            "give each its own in id2label of config.json"
-        )
-    return read_labelled(
-        file.path.expanduser(),
-        text_column=file.text_column,
-        text_pair_column=file.text_pair_column,
-        label2id={name: number for number, name in checkpoint.config.id2label.items()},
-    )
-
-
-def _tune(
-    checkpoint: Checkpoint,
-    stage: Path,
-    precision: str,
-    tokenizer: TextTokenizer,
-    labelled: LabelledTexts,
-    on_progress: Progress,
-) -> TunedThresholds:
-    """Tune the thresholds on what the graph that was written answers."""
-    session = open_graph(checkpoint, stage / GRAPH_FILES[precision])
-    encodings = tokenizer.encode(labelled.texts)
-    logits = np.empty(labelled.targets.shape, dtype=np.float32)
-    done = 0
-    for positions, batch in batches(encodings):
-        on_progress("tuning thresholds", done, len(encodings))
-        logits[positions] = session.run(batch)
-        done += len(positions)
-    labels = [name for _, name in sorted(checkpoint.config.id2label.items())]
-    return tuned(scores(logits, "sigmoid"), labelled, labels, precision)
 
 
 def _golden_logits(

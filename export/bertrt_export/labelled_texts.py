@@ -19,13 +19,22 @@ from bertrt_export.text_files import (
     shown,
 )
 
-__all__ = ["MIN_LABELLED_TEXTS", "LabelledTexts", "read_labelled"]
+__all__ = ["MIN_LABELLED_TEXTS", "LabelledFile", "LabelledTexts", "read_labelled"]
 
 # An F1 of fewer says little, and a threshold that maximizes it less.
 MIN_LABELLED_TEXTS = 32
 
 _LABELS = "labels"
 _VALUES = {"0": False, "1": True}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A file of texts with any number of labels each, and its columns: read_labelled."""
+
+    path: Path
+    text_column: str | None = None
+    text_pair_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
