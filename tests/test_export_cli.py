@@ -104,10 +104,10 @@ def test_ctrl_c_exits_130(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bertrt_export.exporter.trace", interrupted)
+    monkeypatch.setattr("bertrt_export.packed.trace", interrupted)
     assert main([str(tiny_checkpoint), str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "export-model: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []

@@ -20,13 +20,13 @@ import pytest
 import torch
 from bertrt.packing import pack
 from bertrt.tokenizer import Encoding, TextTokenizer
-from bertrt_export import exporter
+from bertrt_export import packed
 from bertrt_export.artifact_writer import save_graph, write_tokenizer
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.checkpoint_files import one_line
 from bertrt_export.errors import UnsupportedModelError, VerificationError
-from bertrt_export.exporter import packed_graph
 from bertrt_export.families import FAMILIES
+from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.search import ladders, quantized
 from bertrt_export.verify import verify
@@ -541,7 +541,7 @@ def test_error_in_a_known_family_is_our_own(load: _Load, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(exporter, "trace", fail)
+    monkeypatch.setattr(packed, "trace", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         packed_graph(checkpoint)
 

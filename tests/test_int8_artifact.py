@@ -26,7 +26,7 @@ from bertrt_export.calibration import read_calibration
 from bertrt_export.candidates import Timing
 from bertrt_export.checkpoint import load_checkpoint
 from bertrt_export.cli import main
-from bertrt_export.exporter import packed_graph
+from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.fidelity import Fidelity
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.int8 import quantize

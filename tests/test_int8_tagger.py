@@ -13,7 +13,7 @@ from bertrt_export.artifact_writer import save_graph, write_tokenizer
 from bertrt_export.calibration import CalibrationTexts
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.errors import CalibrationError, VerificationError
-from bertrt_export.exporter import packed_graph
+from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.int8 import Int8Result, quantize
 from bertrt_export.quantization.search import quantized

@@ -73,6 +73,7 @@ def test_bertrt_export_offers_what_is_documented() -> None:
         "CheckpointError",
         "ExportError",
         "ExportResult",
+        "LabelledFile",
         "Limits",
         "QuantizationError",
         "UnsupportedModelError",

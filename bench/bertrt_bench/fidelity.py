@@ -19,7 +19,7 @@ from bertrt.tokenizer import Encoding, TextTokenizer
 from bertrt_export.artifact_writer import write_tokenizer
 from bertrt_export.calibration import read_calibration
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
-from bertrt_export.exporter import packed_graph
+from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.fidelity import Fidelity, Limits
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.int8 import quantize

@@ -12,7 +12,13 @@ from bertrt_export.errors import (
 )
 
 if TYPE_CHECKING:
-    from bertrt_export.exporter import CalibrationFile, ExportResult, Limits, export_model
+    from bertrt_export.exporter import (
+        CalibrationFile,
+        ExportResult,
+        LabelledFile,
+        Limits,
+        export_model,
+    )
 
 __all__ = [
     "CalibrationError",
@@ -20,6 +26,7 @@ __all__ = [
     "CheckpointError",
     "ExportError",
     "ExportResult",
+    "LabelledFile",
     "Limits",
     "QuantizationError",
     "UnsupportedModelError",
@@ -27,7 +34,7 @@ __all__ = [
     "export_model",
 ]
 
-_LAZY = ("CalibrationFile", "ExportResult", "Limits", "export_model")
+_LAZY = ("CalibrationFile", "ExportResult", "LabelledFile", "Limits", "export_model")
 
 
 def __getattr__(name: str) -> Any:

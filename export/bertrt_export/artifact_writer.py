@@ -19,6 +19,7 @@ from bertrt_export.errors import ExportError
 from bertrt_export.golden import GOLDEN_TEXTS
 
 __all__ = [
+    "BERTRT",
     "GRAPH_FILES",
     "check_output",
     "remove_graph",
@@ -27,6 +28,9 @@ __all__ = [
     "write_manifest",
     "write_tokenizer",
 ]
+
+# What makes the packed graphs.
+BERTRT = f"bertrt {__version__}"
 
 # The names that the hub's exports have, by precision.
 GRAPH_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
@@ -146,7 +150,20 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path, max_length: int) -> No
     config |= {name: getattr(checkpoint.config, name) for name in ("id2label", "label2id")}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     checkpoint.tokenizer.model_max_length = max_length
+    # What its last call cut and padded to would be saved with it, and a reader would take it over.
+    checkpoint.tokenizer.backend_tokenizer.no_truncation()
+    checkpoint.tokenizer.backend_tokenizer.no_padding()
     checkpoint.tokenizer.save_pretrained(folder)
+    _name_class_as_ever(folder / "tokenizer_config.json")
+
+
+def _name_class_as_ever(file: Path) -> None:
+    """Give the plain fast tokenizer the name that Transformers 4 knows, and 5 reads as well."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def write_manifest(
@@ -156,19 +173,26 @@ def write_manifest(
     max_length: int,
     verified: Mapping[str, Any],
     golden: Mapping[str, np.ndarray | Sequence[np.ndarray]],
+    layout: str = "packed",
+    exporter: str = BERTRT,
+    notices: Sequence[str] = (),
+    thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Write bertrt.json over the files that are in the folder by now; returns its content.
 
     verified: what was verified of each precision. golden: the logits of each of GOLDEN_TEXTS by
-    precision, as the artifact's own graphs give them. The manifest lists what the runtime reads;
-    the report comes later and may be edited freely.
+    precision, as the artifact's own graphs give them. exporter: what made the graphs. notices: what
+    is not as was asked for, or may surprise. thresholds: of each label, where they were tuned.
+    The manifest lists what the runtime reads; the report comes later and may be edited freely.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     manifest = {
         "format_version": FORMAT_VERSION,
         "bertrt_version": __version__,
         "task": checkpoint.task,
-        "layout": "packed",
+        "layout": layout,
+        "exporter": exporter,
+        **({"notices": list(notices)} if notices else {}),
         "graphs": {precision: GRAPH_FILES[precision] for precision in golden},
         "max_length": max_length,
         "source": {
@@ -176,6 +200,7 @@ def write_manifest(
             "revision": checkpoint.revision,
             "weights_sha256": checkpoint.sha256,
         },
+        **({"thresholds": dict(thresholds)} if thresholds is not None else {}),
         "verified": dict(verified),
         "golden": [
             {

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bertrt_export.errors import ExportError
+from bertrt_export.thresholds import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     from bertrt_export.exporter import ExportResult
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Imported here, because torch takes seconds: --help should not, and this shows why.
             import transformers
 
-            from bertrt_export import CalibrationFile, Limits, export_model
+            from bertrt_export import CalibrationFile, LabelledFile, Limits, export_model
 
             transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
             transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -47,15 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 known = total if total > 1 else None  # one step: a bar that only moves
                 progress.update(task, description=what, completed=done, total=known)
 
+            calibrated = arguments.calibration is not None
+            tuned = arguments.tune_thresholds is not None
             result = export_model(
                 arguments.model,
                 arguments.output,
                 precision=arguments.precision,
+                layout=arguments.layout,
                 max_length=arguments.max_length,
+                thresholds=LabelledFile(
+                    arguments.tune_thresholds, arguments.text_column, arguments.text_pair_column
+                )
+                if tuned
+                else None,
                 calibration=CalibrationFile(
                     arguments.calibration,
-                    arguments.text_column,
-                    arguments.text_pair_column,
+                    # Without a calibration file they are the columns of the labelled texts alone.
+                    arguments.text_column if calibrated or not tuned else None,
+                    arguments.text_pair_column if calibrated or not tuned else None,
                     arguments.label_column,
                 ),
                 limits=Limits(arguments.min_agreement, arguments.max_accuracy_drop),
@@ -78,9 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _summary(model: str, result: "ExportResult") -> str:
     """What was written, how faithful it is, and the next command."""
     v = result.verification
+    padded = ", padded layout" if result.layout == "padded" else ""
     lines = [
         f"Exported {model} to {result.path}",
-        f"  size      {result.size / 1e6:.1f} MB, {', '.join(result.precisions)}",
+        f"  size      {result.size / 1e6:.1f} MB, {', '.join(result.precisions)}{padded}",
         f"  fidelity  max |Δlogit| {v.max_abs_diff:.1e} against PyTorch on {len(v.lengths)} texts "
         f"of {v.lengths[0]} to {v.lengths[-1]} tokens, in fp32 (limit {v.tolerance:.0e})",
     ]
@@ -102,6 +113,13 @@ def _summary(model: str, result: "ExportResult") -> str:
         lines.append(
             f"  {precision:<9} {statistics.median(timing.alone):.2f} ms for one text, "
             f"{statistics.median(timing.batched):.1f} texts/s in batches"
+        )
+    if result.thresholds is not None:
+        t = result.thresholds
+        lines.append(
+            f"  F1        {t.mean(t.f1):.3f}, the mean of the labels with tuned thresholds, and "
+            f"{t.mean(t.f1_at_default):.3f} at {DEFAULT_THRESHOLD} ({t.texts} texts, "
+            f"{t.precision})"
         )
     lines += [
         f"  report    {result.path / 'report.md'}",
@@ -125,6 +143,14 @@ def _parser() -> argparse.ArgumentParser:
         "auto: the faster one on this machine that holds the limits of int8",
     )
     parser.add_argument(
+        "--layout",
+        choices=("auto", "packed", "padded"),
+        default="auto",
+        help="packed: texts one after another, without padding; padded: the standard graph, for "
+        "Optimum, Triton, TEI, transformers.js (fp32 only); auto (the default): packed where the "
+        "architecture can be",
+    )
+    parser.add_argument(
         "--max-length",
         type=int,
         metavar="TOKENS",
@@ -146,6 +172,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an artifact that is in OUTPUT"
     )
+    texts = parser.add_argument_group("multi-label thresholds, and columns of any file of texts")
+    texts.add_argument(
+        "--tune-thresholds",
+        type=Path,
+        metavar="FILE",
+        help="labelled texts, to find each label's threshold of maximum F1 with: .jsonl with a "
+        'list of "labels", or .csv or .tsv with a column of 0 and 1 for each label',
+    )
+    texts.add_argument(
+        "--text-column",
+        metavar="COLUMN",
+        help="a name, or a number from 1; of the labelled and of the calibration texts",
+    )
+    texts.add_argument("--text-pair-column", metavar="COLUMN", help="the second text of each pair")
     int8 = parser.add_argument_group("int8")
     int8.add_argument(
         "--calibration",
@@ -153,8 +193,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="texts like those that the model will meet: .txt, .jsonl, .csv or .tsv",
     )
-    int8.add_argument("--text-column", metavar="COLUMN", help="a name, or a number from 1")
-    int8.add_argument("--text-pair-column", metavar="COLUMN", help="the second text of each pair")
     int8.add_argument("--label-column", metavar="COLUMN", help="the right answers, if known")
     int8.add_argument(
         "--min-agreement",

@@ -15,7 +15,7 @@ class ExportError(Exception):
 
 
 class CalibrationError(ExportError):
-    """The calibration texts are missing, unreadable or too few."""
+    """The texts for calibration or thresholds are missing, unreadable or too few."""
 
 
 class CheckpointError(ExportError):

@@ -10,13 +10,12 @@ import numpy as np
 import onnx_ir as ir
 from bertrt import BertrtError
 from bertrt.artifact import MIN_MAX_LENGTH
-from bertrt.cpus import available_cpus
 from bertrt.loading import load_model
 from bertrt.packing import pack
-from bertrt.session import Session
 from bertrt.tokenizer import TextTokenizer
 
 from bertrt_export.artifact_writer import (
+    BERTRT,
     GRAPH_FILES,
     check_output,
     remove_graph,
@@ -28,33 +27,40 @@ from bertrt_export.artifact_writer import (
 from bertrt_export.calibration import BUILT_IN_WARNING, CalibrationTexts, read_calibration
 from bertrt_export.candidates import Timing, fastest, time_candidates
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
-from bertrt_export.checkpoint_files import one_line
 from bertrt_export.errors import (
     CalibrationError,
     ExportError,
     QuantizationError,
     UnsupportedModelError,
+    VerificationError,
 )
 from bertrt_export.families import FAMILIES
 from bertrt_export.golden import GOLDEN_TEXTS
-from bertrt_export.passes import packed_pipeline
+from bertrt_export.labelled_texts import LabelledFile
+from bertrt_export.packed import packed_graph
+from bertrt_export.padded import padded_graph
 from bertrt_export.quantization.fidelity import Limits
 from bertrt_export.quantization.int8 import Int8Result, quantize
-from bertrt_export.report import Report
-from bertrt_export.tracing import trace
+from bertrt_export.report import GraphOrigin, Report
+from bertrt_export.sessions import open_graph
+from bertrt_export.thresholds import TunedThresholds
+from bertrt_export.tokenizer_fidelity import notice_of_own_file
+from bertrt_export.tuning import labelled_texts, tune
 from bertrt_export.verify import Verification, verify
 
 __all__ = [
+    "LAYOUTS",
     "PRECISIONS",
     "CalibrationFile",
     "ExportResult",
+    "LabelledFile",
     "Limits",
     "Progress",
     "export_model",
-    "packed_graph",
 ]
 
 PRECISIONS = ("fp32", "int8")
+LAYOUTS = ("auto", "packed", "padded")
 
 # Both are made and timed, and the faster one that holds the limits is kept.
 _AUTO = "auto"
@@ -85,6 +91,8 @@ class ExportResult:
 
     int8: None where no int8 graph was sought, or none holds the limits; `refused` then says why.
     timings: the candidates of precision `auto`, where there were two.
+    layout: `packed` or `padded`. notices: what is not as was asked for, or may surprise.
+    thresholds: where they were tuned.
     """
 
     path: Path
@@ -94,6 +102,9 @@ class ExportResult:
     int8: Int8Result | None
     refused: str | None
     timings: Mapping[str, Timing] | None
+    layout: str
+    notices: tuple[str, ...]
+    thresholds: TunedThresholds | None
 
 
 def export_model(
@@ -101,7 +112,9 @@ def export_model(
     output: str | Path,
     *,
     precision: str = "fp32",
+    layout: str = "auto",
     max_length: int | None = None,
+    thresholds: LabelledFile | None = None,
     calibration: CalibrationFile = _BUILT_IN,
     limits: Limits = _DEFAULT_LIMITS,
     revision: str | None = None,
@@ -113,32 +126,41 @@ def export_model(
     """Export a classifier (a directory or a hub id) to the folder `output`, verified.
 
     precision: `fp32`, `int8`, or both (`fp32,int8`); `auto` makes both, times them on this machine
-    and keeps the faster one that holds the limits. max_length: tokens a text may have; by default
-    what the model and its tokenizer take. calibration, limits: what int8 is set up with, and what
-    it must hold. external_data: put the weights into model.onnx.data, which onnxruntime maps into
-    memory.
+    and keeps the faster one that holds the limits.
+    layout: `packed`; `padded`, the standard graph for other tools, in fp32 only; `auto`: packed, or
+    padded, with a notice, where the architecture cannot be packed.
+    max_length: tokens a text may have; by default what the model and its tokenizer take.
+    thresholds: texts to tune a multi-label model's thresholds with, on the scores of the int8 graph
+    where one is kept, else of fp32.
+    calibration, limits: what int8 is set up with, and what it must hold.
+    external_data: put the weights into model.onnx.data, which onnxruntime maps into memory.
     Raises ExportError, which says what is wrong; nothing is left behind then.
     """
     wanted = _precisions(precision)
+    _check_layout(layout, precision)
     destination = Path(output).expanduser()
     check_output(destination, overwrite=overwrite)
     on_progress("loading the checkpoint", 0, 1)
     checkpoint = load_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     length = _resolved_max_length(checkpoint, max_length)
+    labelled = labelled_texts(thresholds, checkpoint) if thresholds is not None else None
     texts = _calibration_texts(calibration, checkpoint) if "int8" in wanted else None
-    on_progress("tracing", 0, 1)
-    graph = packed_graph(checkpoint)
     with staged_folder(destination) as stage:
-        on_progress("saving", 0, 1)
-        file = save_graph(graph, stage, external_data=external_data)
         write_tokenizer(checkpoint, stage, length)
         tokenizer = TextTokenizer(stage, length)
-        verification = verify(
-            checkpoint,
-            tokenizer,
-            file,
-            lambda *steps: on_progress("comparing with PyTorch", *steps),
+        graph, made, verification = _verified_graph(
+            checkpoint, layout, stage, tokenizer, external_data, on_progress
         )
+        if made.layout == "padded" and "int8" in wanted:
+            wanted, texts = ("fp32",), None
+            made = made.noting("int8 needs the packed layout: fp32 was exported instead")
+        if texts is not None and calibration.path is None:
+            _logger.warning("Warning: %s", BUILT_IN_WARNING)
+        tokenizer_notice = notice_of_own_file(checkpoint.tokenizer, checkpoint.folder)
+        if tokenizer_notice is not None:
+            made = made.noting(tokenizer_notice)
+        for notice in made.notices:
+            _logger.warning("Notice: %s", notice)
         int8, refused, timings = None, None, None
         if texts is not None:
             try:
@@ -156,10 +178,32 @@ def export_model(
                 lambda *steps: on_progress("timing fp32 and int8", *steps),
             )
             wanted = (fastest(timings),)
-        report = Report(checkpoint, verification, int8, refused, timings)
+        tuning = None
+        if labelled is not None:
+            kept = "int8" if "int8" in wanted else "fp32"
+            tuning = tune(
+                checkpoint,
+                stage / GRAPH_FILES[kept],
+                kept,
+                tokenizer,
+                labelled,
+                lambda *steps: on_progress("tuning thresholds", *steps),
+            )
+        report = Report(checkpoint, verification, int8, refused, timings, made, tuning)
         manifest = _finish(checkpoint, stage, wanted, tokenizer, report)
     size = sum(entry["size"] for entry in manifest["files"].values())
-    return ExportResult(destination, size, wanted, verification, int8, refused, timings)
+    return ExportResult(
+        destination,
+        size,
+        wanted,
+        verification,
+        int8,
+        refused,
+        timings,
+        made.layout,
+        made.notices,
+        tuning,
+    )
 
 
 def _finish(
@@ -178,6 +222,10 @@ def _finish(
         max_length=tokenizer.max_length,
         verified=report.facts(),
         golden={name: _golden_logits(checkpoint, stage, name, tokenizer) for name in precisions},
+        layout=report.made.layout,
+        exporter=report.made.exporter,
+        notices=report.made.notices,
+        thresholds=report.tuning.by_label() if report.tuning is not None else None,
     )
     report.write(stage, precisions)
     for precision in precisions:
@@ -188,54 +236,53 @@ def _finish(
     return manifest
 
 
-def packed_graph(checkpoint: Checkpoint) -> ir.Model:
-    """The checkpoint as a packed graph: [tokens] and [texts] in, logits out.
+def _verified_graph(
+    checkpoint: Checkpoint,
+    layout: str,
+    stage: Path,
+    tokenizer: TextTokenizer,
+    external_data: bool,
+    on_progress: Progress,
+) -> tuple[ir.Model, GraphOrigin, Verification]:
+    """The graph of a layout, saved and compared with PyTorch; for `auto`, the best to be had.
 
-    Raises UnsupportedModelError where it cannot be packed, and says why.
+    An architecture that nobody has said how to pack may give a graph that answers otherwise.
     """
-    family, name = checkpoint.family, f"{checkpoint.name} ({checkpoint.config.model_type})"
-    if family is None:
-        raise UnsupportedModelError(
-            f"{name} cannot be packed: it has no table of position embeddings, and is none of "
-            f"{', '.join(sorted(FAMILIES))}"
+
+    def verified(graph: ir.Model) -> Verification:
+        on_progress("saving", 0, 1)
+        file = save_graph(graph, stage, external_data=external_data)
+        return verify(
+            checkpoint,
+            tokenizer,
+            file,
+            lambda *steps: on_progress("comparing with PyTorch", *steps),
         )
-    if getattr(checkpoint.config, "attention_type", None) == "block_sparse":
-        # Transformers turns it into whole attention, for good, at the first short text: PyTorch's
-        # answers to long texts depend on what it was asked before, so comparing shows nothing.
-        raise UnsupportedModelError(
-            f"{name} cannot be packed: its attention is block-sparse on long texts and whole on "
-            "short ones; if it is to be whole on all, set attention_type to original_full in its "
-            "config.json"
+
+    on_progress("tracing", 0, 1)
+    notices: tuple[str, ...] = ()
+    if layout != "padded":
+        known = checkpoint.config.model_type in FAMILIES
+        try:
+            graph = packed_graph(checkpoint)
+            return graph, GraphOrigin("packed", BERTRT), verified(graph)
+        except (UnsupportedModelError, VerificationError) as error:
+            if layout == "packed" or (known and isinstance(error, VerificationError)):
+                raise
+            why = str(error).removesuffix("; nothing was written")
+            notices = (f"{why}; exporting the padded layout instead",)
+    graph, exporter = padded_graph(checkpoint)
+    return graph, GraphOrigin("padded", exporter, notices), verified(graph)
+
+
+def _check_layout(layout: str, precision: str) -> None:
+    if layout not in LAYOUTS:
+        raise ExportError(f"there is no layout {layout}; choose from {', '.join(LAYOUTS)}")
+    if layout == "padded" and precision != _AUTO and "int8" in _precisions(precision):
+        raise ExportError(
+            "int8 needs the packed layout: leave --layout padded out, or export fp32 and quantize "
+            "it with the tool that the padded graph is for"
         )
-    try:
-        graph = trace(
-            checkpoint.model,
-            family,
-            segments=checkpoint.segments,
-            per_token=checkpoint.per_token,
-        )
-    except Exception as error:  # an architecture may do anything while it is traced
-        if family is FAMILIES.get(checkpoint.config.model_type):
-            raise
-        # The exporter's own error is advice on exporting, in colours; what it met is the cause.
-        met = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        raise UnsupportedModelError(
-            f"{name} cannot be packed: tracing it as one row of all tokens failed: {one_line(met)}"
-        ) from error
-    packed_pipeline()(graph)
-    attentions = [node for node in graph.graph if node.op_type == "Attention"]
-    padded = [node for node in attentions if len(node.inputs) < 7]
-    if not attentions or padded or "lengths" not in {value.name for value in graph.graph.inputs}:
-        raise UnsupportedModelError(
-            f"{name} cannot be packed: "
-            + (
-                f"{len(padded)} of its {len(attentions)} attentions have a form that the passes do "
-                "not know"
-                if attentions
-                else "none of its operators is an attention that the passes know"
-            )
-        )
-    return graph
 
 
 def _precisions(precision: str) -> tuple[str, ...]:
@@ -264,8 +311,6 @@ def _resolved_max_length(checkpoint: Checkpoint, max_length: int | None) -> int:
 
 
 def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> CalibrationTexts:
-    if file.path is None:
-        _logger.warning("Warning: %s", BUILT_IN_WARNING)
     if checkpoint.per_token and file.label_column is not None:
         raise CalibrationError(
             f"--label-column is for text classifiers, and {checkpoint.name} is a token classifier: "
@@ -288,7 +333,7 @@ def _golden_logits(
 
     Of each text float32 [labels], or [tokens, labels].
     """
-    session = Session(folder / GRAPH_FILES[precision], device="cpu", threads=available_cpus())
+    session = open_graph(checkpoint, folder / GRAPH_FILES[precision])
     texts = tokenizer.encode(GOLDEN_TEXTS)
     answers = [session.run(pack([text])) for text in texts]
     return answers if checkpoint.per_token else [rows[0] for rows in answers]

@@ -1,9 +1,10 @@
 """report.md and report.png: what a person reads about an artifact."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,32 @@ import transformers
 from bertrt.cpus import available_cpus
 from bertrt.version import __version__
 
+from bertrt_export.artifact_writer import BERTRT
 from bertrt_export.calibration import BUILT_IN_WARNING
 from bertrt_export.candidates import Timing
 from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.plots import plot_int8
 from bertrt_export.quantization.int8 import Int8Result
+from bertrt_export.thresholds import DEFAULT_THRESHOLD, TunedThresholds
 from bertrt_export.verify import Verification
 
-__all__ = ["Report"]
+__all__ = ["GraphOrigin", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOrigin:
+    """Which layout was exported, by what, and what a user should know of it.
+
+    layout: `packed` or `padded`. exporter: a name and version.
+    """
+
+    layout: str
+    exporter: str
+    notices: tuple[str, ...] = ()
+
+    def noting(self, notice: str) -> "GraphOrigin":
+        """The same with one notice more."""
+        return replace(self, notices=(*self.notices, notice))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,7 @@ class Report:
 
     refused: why there is no int8 graph although one was sought, or None.
     timings: of the candidates of precision `auto`, by precision, or None.
+    made: the graph's layout and exporter. tuning: the thresholds, where they were tuned.
     """
 
     checkpoint: Checkpoint
@@ -36,6 +56,8 @@ class Report:
     int8: Int8Result | None
     refused: str | None = None
     timings: Mapping[str, Timing] | None = None
+    made: GraphOrigin = field(default_factory=lambda: GraphOrigin("packed", BERTRT))
+    tuning: TunedThresholds | None = None
 
     def facts(self) -> dict[str, Any]:
         """The manifest's `verified`: by precision, figures as numbers."""
@@ -63,7 +85,9 @@ class Report:
 
     def write(self, folder: Path, precisions: Sequence[str]) -> None:
         """Write report.md, and report.png where there is int8, into the folder."""
-        parts = [self._summary(folder, precisions), _fidelity(self.verification)]
+        parts = [self._summary(folder, precisions)]
+        parts += [f"Note: {notice}.\n" for notice in self.made.notices]
+        parts.append(_fidelity(self.verification, self.made.layout))
         if self.int8 is not None:
             plot_int8(self.int8, folder / "report.png")
             parts.append(_int8_section(self.int8))
@@ -71,6 +95,8 @@ class Report:
             parts.append(f"## int8\n\nNot written:\n\n```\n{self.refused}\n```\n")
         if self.timings is not None:
             parts.append(_timings_section(self.timings, precisions))
+        if self.tuning is not None:
+            parts.append(_thresholds_section(self.tuning))
         (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
 
     def _summary(self, folder: Path, precisions: Sequence[str]) -> str:
@@ -92,16 +118,17 @@ Exported{revision} by bertrt {__version__} (torch {torch.__version__}, transform
 |---|---|
 | architecture | {type(checkpoint.model).__name__}, {parameters / 1e6:.1f} M parameters |
 | labels | {labels} |
+| layout | {self.made.layout}, made by {self.made.exporter} |
 | precision | {", ".join(precisions)} |
 {graphs}
 | source weights, SHA-256 | `{checkpoint.sha256}` |
 """
 
 
-def _fidelity(verification: Verification) -> str:
+def _fidelity(verification: Verification, layout: str) -> str:
     lengths = verification.lengths
     return f"""\
-## The packed graph in float32
+## The {layout} graph in float32
 
 {len(lengths)} texts of {lengths[0]} to {lengths[-1]} tokens: multilingual sentences, a pair, and
 random tokens. PyTorch (float32) got no padding.
@@ -109,10 +136,35 @@ random tokens. PyTorch (float32) got no padding.
 | the exported model ran | max \\|Δlogit\\| against PyTorch |
 |---|---|
 | each text alone | {verification.alone:.2e} |
-| all texts in one packed batch | {verification.batched:.2e} |
+| all texts in one {layout} batch | {verification.batched:.2e} |
 | the same batch, shuffled | {verification.shuffled:.2e} |
 | limit | {verification.tolerance:.0e} |
 """
+
+
+def _thresholds_section(tuning: TunedThresholds) -> str:
+    columns = (tuning.thresholds, tuning.f1, tuning.f1_at_default, tuning.positives)
+    rows = "\n".join(
+        f"| {label} | {threshold:.4f} | {_share(f1)} | {_share(f1_at_default)} | {positives} |"
+        for label, threshold, f1, f1_at_default, positives in zip(
+            tuning.labels, *columns, strict=True
+        )
+    )
+    return f"""\
+## Thresholds
+
+The score from which on a label is given: of maximum F1 on the {tuning.texts} texts of \
+{tuning.source} (SHA-256 `{tuning.sha256}`), by the scores of the {tuning.precision} graph. F1 on \
+texts that set no threshold will be somewhat lower.
+
+| label | threshold | F1 | F1 at {DEFAULT_THRESHOLD} | positives |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _timings_section(timings: Mapping[str, Timing], kept: Sequence[str]) -> str:

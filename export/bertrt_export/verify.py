@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bertrt.cpus import available_cpus
 from bertrt.packing import pack
-from bertrt.session import Session
 from bertrt.tokenizer import Encoding, TextTokenizer
 
 from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.errors import VerificationError
 from bertrt_export.families import base_model, segment_table
 from bertrt_export.golden import GOLDEN_TEXTS
+from bertrt_export.sessions import open_graph
+from bertrt_export.tokenizer_fidelity import check_tokenizer
 
 __all__ = ["TOLERANCE", "Verification", "pytorch_logits", "verify"]
 
@@ -61,10 +61,10 @@ def verify(
     many as it lets through. Raises VerificationError with the figures where they differ by more
     than `tolerance`, or the tokenizer's ids differ from the original's.
     """
-    session = Session(graph, device="cpu", threads=available_cpus())
+    session = open_graph(checkpoint, graph)
     max_length = tokenizer.max_length
+    check_tokenizer(checkpoint.tokenizer, tokenizer, max_length, segments=checkpoint.segments)
     golden = tokenizer.encode(GOLDEN_TEXTS)
-    _check_tokens(checkpoint, golden, max_length)
     texts = [*golden, *_random_texts(checkpoint, max_length)]
     expected = pytorch_logits(checkpoint, texts, on_progress)
     together = [number for number, text in enumerate(texts) if len(text) <= _BATCHED_LENGTH]
@@ -139,15 +139,3 @@ def pytorch_logits(
                 logits[position] = np.atleast_2d(answer)
             on_progress(len(logits), len(texts))
     return [logits[position] for position in range(len(texts))]
-
-
-def _check_tokens(checkpoint: Checkpoint, golden: Sequence[Encoding], max_length: int) -> None:
-    """The saved tokenizer must give the original's ids."""
-    for text, encoding in zip(GOLDEN_TEXTS, golden, strict=True):
-        parts = (text,) if isinstance(text, str) else text
-        original = checkpoint.tokenizer(*parts, truncation=True, max_length=max_length)
-        if original["input_ids"] != encoding.input_ids.tolist():
-            raise VerificationError(
-                f"the saved tokenizer splits {text!r} otherwise than the original: "
-                f"{encoding.input_ids.tolist()} instead of {original['input_ids']}"
-            )

@@ -29,8 +29,8 @@ def prepare(checkpoint: Path, folder: Path, calibration: Sequence[str]) -> None:
     from bertrt_export import export_model
     from bertrt_export.artifact_writer import remove_graph, save_graph, write_manifest
     from bertrt_export.checkpoint import load_checkpoint
-    from bertrt_export.exporter import packed_graph
     from bertrt_export.golden import GOLDEN_TEXTS
+    from bertrt_export.packed import packed_graph
     from bertrt_export.passes.fold_smoothing import find_values
     from bertrt_export.quantization.graph_session import GraphSession
     from bertrt_export.quantization.projections import find_groups
