@@ -323,6 +323,8 @@ def test_info_says_which_precision_would_run_and_what_the_cpu_offers(
     cpu: str,
 ) -> None:
     pretend_cpu(monkeypatch, tmp_path, "x86_64", f"flags\t: {flag}\n")
+    # Where VNNI is only pretended, int8 saturates, and the check of its answers rightly fails.
+    monkeypatch.setattr("bertrt.loading.check_golden", lambda *_: None)
     assert main(["info", "--json", str(tiny_int8_artifact)]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["precisions"] == ["fp32", "int8"]

@@ -20,7 +20,6 @@ import pytest
 import torch
 from bertrt.packing import pack
 from bertrt.tokenizer import Encoding, TextTokenizer
-from bertrt_export import packed
 from bertrt_export.artifact_writer import save_graph, write_tokenizer
 from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.checkpoint_files import one_line
@@ -541,7 +540,7 @@ def test_error_in_a_known_family_is_our_own(load: _Load, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(packed, "trace", fail)
+    monkeypatch.setattr("bertrt_export.packed.trace", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         packed_graph(checkpoint)
 
