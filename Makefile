@@ -10,11 +10,11 @@ COMPAT := .venv-compat
 PIP    := -m pip install --quiet --disable-pip-version-check --constraint
 
 # What is tested in both environments, without the slow ones; tests/compat in that one alone.
-COMPAT_TESTS := tests/compat tests/test_tracing.py tests/test_padded.py \
+COMPAT_TESTS := tests/compat tests/test_families.py tests/test_tracing.py tests/test_padded.py \
 	tests/test_tokenizer_fidelity.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-serving: $(VENV)/ready  ## the server under load, beside FastAPI with a pi
 
 bench-fidelity: $(VENV)/ready  ## int8's answers on a fine-tuned MiniLM, outliers included (about 20 minutes)
 	$(BIN)/python -m bertrt_bench.fidelity
+
+bench-families: $(VENV)/ready  ## every model family beside PyTorch (about 30 minutes)
+	$(BIN)/python -m bertrt_bench.families
 
 clean:  ## remove the environments and caches
 	rm -rf $(VENV) $(SERVE) $(COMPAT) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,15 +4,19 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bertrt_bench.families.report import load_results
+from bertrt_bench.families.report import table as families_table
 from bertrt_bench.results import Results
 from bertrt_bench.serving.report import summary as serving_summary
 from bertrt_bench.serving.results import Results as ServingResults
 from bertrt_bench.tables import summary
 
 from tests.serving import serving
+from tests.tiny_taggers import export_tagger, save_tagger
 
 _ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,9 +35,19 @@ _CURL = "curl localhost:8000/predict "
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_problem: Callable[[str], tuple[Path, Path]],
+    sst2_dev: list[tuple[str, int]],
+) -> Path:
     """A folder in which the README's commands have been run, one after another."""
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "nli-model").symlink_to(tiny_problem("nli")[1])
+    (folder / "reranker").symlink_to(tiny_problem("reranker")[1])
+    texts = [text for text, _ in sst2_dev[:200]]
+    tagger = tmp_path_factory.mktemp("tagger")
+    save_tagger("wordpiece", texts, tagger)
+    export_tagger(tagger, folder / "ner-model")
     (folder / "examples").symlink_to(_ROOT / "examples")
     (folder / "reviews.txt").write_text("great fun\na waste of time\n")
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -87,6 +101,16 @@ def test_the_table_of_the_server_is_that_of_the_committed_run() -> None:
     file, table = found
     expected = serving_summary(ServingResults.load(_ROOT / file)).to_markdown().split("\n\n")[1]
     assert table.strip() == expected
+
+
+def test_the_table_of_families_is_that_of_the_committed_run() -> None:
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(
+        r"<!-- families of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
+    )
+    file, shown = found
+    expected = families_table(load_results(_ROOT / file)).to_markdown().split("\n\n")[1]
+    assert shown.strip() == expected
 
 
 def test_make_targets_exist() -> None:
