@@ -1,4 +1,4 @@
-"""`bertrt serve`: texts over the limit, files of models, thresholds, and models that are refused."""
+"""`bertrt serve`: texts over the limit, files of models, thresholds, models that are refused."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

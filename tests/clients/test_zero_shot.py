@@ -198,7 +198,7 @@ def test_hypotheses_share_batches_with_other_requests(tiny_problem: Problem) -> 
     batches: list[int] = []
 
     class Nobody:
-        deadline = None
+        deadline: float | None = None
 
         async def gone(self) -> None:
             await asyncio.Event().wait()
