@@ -188,12 +188,6 @@ def test_the_root_is_health_and_for_browsers_the_playground(client: httpx.Client
     assert browser.status_code == 307 and browser.headers["location"] == "ui"
 
 
-def test_zero_shot_is_refused_and_not_answered_wrongly(client: httpx.Client) -> None:
-    parameters = {"candidate_labels": ["sports", "politics"], "multi_label": False}
-    answer = client.post("/", json={"inputs": "I love it", "parameters": parameters})
-    assert answer.status_code == 422 and "zero-shot" in answer.json()["error"]
-
-
 def test_metrics_count_requests_texts_and_stages(client: httpx.Client) -> None:
     def read() -> dict[tuple[str, ...], float]:
         families = text_string_to_metric_families(client.get("/metrics").text)

@@ -83,3 +83,12 @@ def test_every_route_and_type_is_described(url: str) -> None:
     assert len(identifiers) == len(set(identifiers))
     request = description["components"]["schemas"]["PredictRequest"]
     assert set(request["required"]) == {"inputs"} and request["description"]
+    parameters = description["components"]["schemas"]["Parameters"]
+    assert "zero-shot" in parameters["description"]
+    assert {"candidate_labels", "multi_label", "hypothesis_template"} <= set(
+        parameters["properties"]
+    )
+    answer = paths["/"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    score = {"$ref": "#/components/schemas/Score"}
+    assert score in answer["items"]["anyOf"]
+    assert {"type": "array", "items": score} in answer["items"]["anyOf"]

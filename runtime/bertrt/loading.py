@@ -20,7 +20,8 @@ DEFAULT_MAX_BATCH_TOKENS = 512
 # What a model of each task does, and what to use it with.
 _USES = {
     "text-classification": "labels whole texts: use Classifier, or `bertrt classify`",
-    "token-classification": "labels the words of a text: use TokenClassifier, or `bertrt tag`",
+    "token-classification": "labels the words of a text: use TokenClassifier, or `bertrt tag` "
+    "(Classifier, `bertrt classify` and `bertrt serve` are for models that label whole texts)",
 }
 
 

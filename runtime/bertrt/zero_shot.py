@@ -1,12 +1,12 @@
 """(text, label) -> pair (text, hypothesis) -> logits of an NLI model -> Prediction."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Self, overload
 
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
-from bertrt.errors import EmptyInputError, InputError
+from bertrt.errors import EmptyInputError, InputError, TextTooLongError
 from bertrt.inputs import as_strings, check_iterable
 from bertrt.nli import (
     HYPOTHESIS_TEMPLATE,
@@ -16,8 +16,9 @@ from bertrt.nli import (
     hypotheses,
 )
 from bertrt.postprocess import Prediction, label_ranked, ranked
+from bertrt.tokenizer import Encoding, TextTokenizer
 
-__all__ = ["ZeroShotClassifier"]
+__all__ = ["ZeroShotClassifier", "check_room", "encode_pairs"]
 
 
 class ZeroShotClassifier:
@@ -163,16 +164,7 @@ class ZeroShotClassifier:
         if chosen is None:
             raise ValueError("there is no label to choose from: give labels, here or at loading")
         sentences = hypotheses(chosen, self.hypothesis_template if template is None else template)
-        tokenizer = self.classifier.tokenizer
-        pairs = [("", sentence) for sentence in sentences]
-        alone = tokenizer.encode(pairs, strategy="longest_first")
-        for label, encoding in zip(chosen, alone, strict=True):
-            # A text that is cut keeps one token at least.
-            if encoding.truncated or len(encoding) >= tokenizer.max_length:
-                raise ValueError(
-                    f"the hypothesis of label {label[:40]!r} has no room beside a text in the "
-                    f"model's {tokenizer.max_length} tokens: shorten the label or the template"
-                )
+        check_room(self.classifier.tokenizer, chosen, sentences)
         return chosen, sentences
 
     def _classify(
@@ -192,11 +184,8 @@ class ZeroShotClassifier:
                     f"text {position} is of type {type(text).__name__}: zero-shot classification "
                     "takes strings, and makes the pairs itself"
                 )
-        tokenizer = self.classifier.tokenizer
-        # Whatever cannot be encoded is refused here, by its own number and not by that of a pair.
-        tokenizer.encode(texts, first=first, strategy="longest_first")
-        pairs = [(text, sentence) for text in texts for sentence in sentences]
-        logits = self.classifier.run(tokenizer.encode(pairs, strategy="only_first"))
+        pairs = encode_pairs(self.classifier.tokenizer, texts, sentences, first=first)
+        logits = self.classifier.run(pairs)
         probabilities = entailment_scores(
             logits.reshape(len(texts), len(labels), -1),
             self._entailment,
@@ -204,3 +193,40 @@ class ZeroShotClassifier:
             multi_label=multi_label,
         )
         return label_ranked(probabilities, ranked(probabilities), labels)
+
+
+def check_room(tokenizer: TextTokenizer, labels: Sequence[str], sentences: Sequence[str]) -> None:
+    """ValueError for a label whose hypothesis leaves no room for a text beside it."""
+    pairs = [("", sentence) for sentence in sentences]
+    alone = tokenizer.encode(pairs, strategy="longest_first")
+    for label, encoding in zip(labels, alone, strict=True):
+        # A text that is cut keeps one token at least.
+        if encoding.truncated or len(encoding) >= tokenizer.max_length:
+            raise ValueError(
+                f"the hypothesis of label {label[:40]!r} has no room beside a text in the "
+                f"model's {tokenizer.max_length} tokens: shorten the label or the template"
+            )
+
+
+def encode_pairs(
+    tokenizer: TextTokenizer,
+    texts: Sequence[str],
+    sentences: Sequence[str],
+    *,
+    truncate: bool = True,
+    first: int = 0,
+) -> list[Encoding]:
+    """The encodings of the pairs (text, hypothesis): those of a text stand together.
+
+    truncate: cut a text that is over the limit with a hypothesis (never that); where false, it is
+        an error. first: the number that errors give to the first text.
+    Raises InputError for what is not a text, TextTooLongError.
+    """
+    # Whatever cannot be encoded is refused here, by its own number and not by that of a pair.
+    tokenizer.encode(texts, first=first, strategy="longest_first")
+    pairs = [(text, sentence) for text in texts for sentence in sentences]
+    try:
+        return tokenizer.encode(pairs, truncate=truncate, strategy="only_first")
+    except TextTooLongError as error:
+        text = first + error.position // len(sentences)
+        raise TextTooLongError(text, error.length, error.limit) from error

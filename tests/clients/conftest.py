@@ -1,6 +1,7 @@
 """A server that the files of this folder share."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +42,18 @@ def server(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="session")
 def url(server: Server) -> str:
     return server.url
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """huggingface.mjs beside the packages that package-lock.json names."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program}: install Node.js 18 or newer with npm")
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json", "huggingface.mjs"):
+        shutil.copy(Path(__file__).parent / name, folder)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -1,10 +1,7 @@
 """Hugging Face's own clients: huggingface_hub's InferenceClient, and @huggingface/inference."""
 
 import asyncio
-import json
-import shutil
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +12,9 @@ from huggingface_hub import AsyncInferenceClient, InferenceClient, TextClassific
 from huggingface_hub.errors import HfHubHTTPError
 
 from tests.clients.expected import TOPICS, Ranked, assert_ranked, ranked
+from tests.clients.node import run_node
 
 _TEXT = "a gripping film with a café 好 ending , and it is never dull"
-
-
-@pytest.fixture(scope="session")
-def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """huggingface.mjs beside the packages that package-lock.json names."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"there is no {program}: install Node.js 18 or newer with npm")
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json", "huggingface.mjs"):
-        shutil.copy(Path(__file__).parent / name, folder)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 def _check(answer: Iterable[TextClassificationOutputElement], expected: Ranked) -> None:
@@ -171,15 +154,16 @@ def test_the_javascript_client(url: str, classifier: Classifier, node_folder: Pa
             ranked(logits, labels, "sigmoid")[:1],
         ),
     ]
-    outcomes = _run_node(node_folder, [arguments for arguments, _ in cases])
+    outcomes = run_node(node_folder, "textClassification", [arguments for arguments, _ in cases])
     for outcome, (_, expected) in zip(outcomes, cases, strict=True):
         assert outcome.keys() == {"answer"}
         assert_ranked(outcome["answer"], expected)
 
 
 def test_the_javascript_client_explains_a_wrong_request(url: str, node_folder: Path) -> None:
-    wrong, unknown = _run_node(
+    wrong, unknown = run_node(
         node_folder,
+        "textClassification",
         [
             {"endpointUrl": url, "inputs": _TEXT, "parameters": {"top_k": 0}},
             {"endpointUrl": f"{url}/models/absent", "inputs": _TEXT},
@@ -189,19 +173,3 @@ def test_the_javascript_client_explains_a_wrong_request(url: str, node_folder: P
     assert "top_k is 0: give 1 or more" in wrong["message"]
     assert (unknown["name"], unknown["status"]) == ("ProviderApiError", 404)
     assert "there is no model 'absent' here" in unknown["message"]
-
-
-def _run_node(folder: Path, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What comes of calls of the JavaScript client's textClassification."""
-    done = subprocess.run(
-        ["node", "huggingface.mjs"],
-        cwd=folder,
-        input=json.dumps(calls),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    outcomes: list[dict[str, Any]] = json.loads(done.stdout)
-    return outcomes

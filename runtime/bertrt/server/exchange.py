@@ -22,6 +22,7 @@ from bertrt.server.errors import (
     MalformedError,
 )
 from bertrt.server.service import Service
+from bertrt.server.zero_shot import Question
 from bertrt.tokenizer import TextInput
 
 __all__ = ["Exchange", "Reply", "decode_json", "to_json"]
@@ -157,6 +158,15 @@ class Exchange:
     ) -> Classification:
         """`Service.classify_ids` for this request."""
         self.classification = await self.service.classify_ids(texts, self, model=model)
+        return self.classification
+
+    async def zero_shot(
+        self, question: Question, *, model: str | None = None, truncate: bool | None = None
+    ) -> Classification:
+        """`Service.zero_shot` for this request."""
+        self.classification = await self.service.zero_shot(
+            question, self, model=model, truncate=truncate
+        )
         return self.classification
 
     def response_headers(self, reply: Reply) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from bertrt.artifact import fingerprint
 from bertrt.classifier import Classifier
-from bertrt.errors import BackendError, BertrtError
+from bertrt.errors import ArtifactError, BackendError, BertrtError
+from bertrt.long_text import checked_stride
 from bertrt.postprocess import ranked, scores
 from bertrt.server.errors import NotReadyError, UnknownModelError
 from bertrt.server.metrics import Metrics, ModelMetrics
@@ -29,6 +30,9 @@ def rank(jobs: list[Job], activation: str) -> None:
     answered = [job for job in jobs if job.error is None]
     if not answered:
         return
+    for job in answered:
+        if job.combine is not None:
+            job.logits, job.combine = job.combine(job.logits), None
     logits = np.concatenate([job.logits for job in answered])
     if not np.isfinite(logits).all():
         for job in answered:
@@ -129,7 +133,13 @@ class ModelRegistry:
             threads=settings.threads,
             precision=settings.precision,
             max_batch_tokens=settings.max_batch_tokens,
+            file_name=settings.file_name,
         )
+        if settings.long_text == "window":
+            try:
+                checked_stride(classifier.tokenizer, settings.stride)
+            except ValueError as error:
+                raise ArtifactError(f"model {name}: {error}") from error
         sha256 = fingerprint(classifier.artifact, classifier.precision)
         counters = ModelMetrics(self._metrics, name)
         activation = classifier.artifact.activation

@@ -14,11 +14,15 @@ from bertrt.parallel import Feeds
 from bertrt.session import Session
 from bertrt.tokenizer import Encoding
 
-__all__ = ["BatchObserver", "Job", "Scheduler", "SchedulerClosedError"]
+__all__ = ["BatchObserver", "Combining", "Job", "Scheduler", "SchedulerClosedError"]
 
 # A batch is chosen among this many texts that have waited longest: enough of them to find like
 # lengths, few enough to sort in some tens of microseconds.
 _WINDOW = 256
+
+
+# Logits of encodings, float32 [encodings, labels], to logits of texts, [texts, labels].
+Combining = Callable[[np.ndarray], np.ndarray]
 
 
 class SchedulerClosedError(Exception):
@@ -32,18 +36,27 @@ class Job:
         model's own scores and their ranking, which whoever gets the done jobs may fill in.
     queued, started, finished: when it was made, its first batch began, its last batch ended; 0 for
         what has not been yet.
+    combine: makes the logits of texts of those of the encodings, where a text has several; whoever
+        gets the done jobs applies it.
     error: why there will be no answer. Whoever does not want it any more sets it: texts of a job
     with an error do not reach the session.
     waiter: the submitter's own; the scheduler does not look at it.
     """
 
     __slots__ = (
-        "encodings", "error", "finished", "logits", "order", "queued", "remaining", "scores",
-        "started", "waiter",
+        "combine", "encodings", "error", "finished", "logits", "order", "queued", "remaining",
+        "scores", "started", "waiter",
     )  # fmt: skip
 
-    def __init__(self, encodings: Sequence[Encoding], labels: int, waiter: Any = None) -> None:
+    def __init__(
+        self,
+        encodings: Sequence[Encoding],
+        labels: int,
+        waiter: Any = None,
+        combine: Combining | None = None,
+    ) -> None:
         self.encodings = encodings
+        self.combine = combine
         self.waiter = waiter
         self.logits = np.empty((len(encodings), labels), dtype=np.float32)
         self.scores = self.order = self.logits

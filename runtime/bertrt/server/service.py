@@ -6,22 +6,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from bertrt.errors import BertrtError, EmptyInputError
+from bertrt.errors import BertrtError
+from bertrt.long_text import LongTextOptions
 from bertrt.server.classification import Caller, Classification
+from bertrt.server.encoded import Encoded, encode
 from bertrt.server.errors import (
-    BatchTooLargeError,
     ClientGoneError,
     DeadlineError,
     NotReadyError,
     OverloadedError,
     QueueTimeoutError,
-    TextTooLargeError,
 )
+from bertrt.server.limits import check_count, checked_size
 from bertrt.server.metrics import Metrics
 from bertrt.server.models import ModelRegistry, ServedModel
 from bertrt.server.scheduler import Job, Scheduler, SchedulerClosedError
 from bertrt.server.settings import Settings
-from bertrt.tokenizer import Encoding, TextInput, TextTokenizer
+from bertrt.server.zero_shot import Question
+from bertrt.tokenizer import TextInput
 
 __all__ = ["Service"]
 
@@ -42,6 +44,7 @@ class Service:
 
     def __init__(self, sources: Mapping[str, str], settings: Settings) -> None:
         self.settings = settings
+        self._windows = settings.windows
         self.metrics = Metrics()
         self.models = ModelRegistry(sources, settings, self.metrics, self._jobs_done)
         self.draining = False
@@ -92,14 +95,14 @@ class Service:
         """Classify texts and pairs.
 
         model: a name; None for the default. truncate: cut texts over the model's limit (on the
-        `left` or `right` side), by default as `auto_truncate` says.
+        `left` or `right` side), by default as `auto_truncate` and `long_text` say.
         Raises the errors of `bertrt.server.errors`.
         """
-        cut = self.settings.auto_truncate if truncate is None else truncate
+        options = self._windows if truncate is None else LongTextOptions(truncate=truncate)
         with self._admitted():
-            characters = self._checked_size(texts)
+            characters = checked_size(texts, self.settings)
             return await self._run(
-                lambda tokenizer: tokenizer.encode(texts, truncate=cut, side=side),
+                lambda served: encode(served.classifier.tokenizer, texts, options, side),
                 caller,
                 model,
                 inline=characters <= _INLINE_CHARACTERS,
@@ -113,9 +116,35 @@ class Service:
         Raises InputError for ids that the model does not have, TextTooLongError for too many.
         """
         with self._admitted():
-            self._check_count(len(texts))
+            check_count(len(texts), self.settings)
             return await self._run(
-                lambda tokenizer: tokenizer.from_ids(texts), caller, model, inline=True
+                lambda served: Encoded(served.classifier.tokenizer.from_ids(texts)),
+                caller,
+                model,
+                inline=True,
+            )
+
+    async def zero_shot(
+        self,
+        question: Question,
+        caller: Caller,
+        *,
+        model: str | None = None,
+        truncate: bool | None = None,
+    ) -> Classification:
+        """Classify the pairs of each text and the hypothesis of each label.
+
+        The logits are those of the pairs; tokens and truncated are of the texts. truncate: cut
+        texts that are over the limit with a hypothesis, by default as `auto_truncate` says.
+        Raises UnsupportedError for a model that was not trained for it.
+        """
+        cut = self.settings.auto_truncate if truncate is None else truncate
+        with self._admitted():
+            return await self._run(
+                lambda served: question.encode(served, truncate=cut),
+                caller,
+                model,
+                inline=question.characters <= _INLINE_CHARACTERS,
             )
 
     @contextmanager
@@ -135,31 +164,9 @@ class Service:
             self._in_flight -= 1
             self.metrics.in_flight.set(self._in_flight)
 
-    def _check_count(self, count: int) -> None:
-        limit = self.settings.max_client_batch_size
-        if not count:
-            raise EmptyInputError("there is no text to classify: the list is empty")
-        if count > limit:
-            raise BatchTooLargeError(
-                f"{count} texts in one request and max_client_batch_size is {limit}: send fewer"
-            )
-
-    def _checked_size(self, texts: Sequence[TextInput]) -> int:
-        """The characters of all texts."""
-        self._check_count(len(texts))
-        limit, total = self.settings.max_text_chars, 0
-        for position, text in enumerate(texts):
-            size = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
-            if size > limit:
-                raise TextTooLargeError(
-                    f"text {position} has {size} characters and max_text_chars is {limit}"
-                )
-            total += size
-        return total
-
     async def _run(
         self,
-        encode: Callable[[TextTokenizer], list[Encoding]],
+        encode: Callable[[ServedModel], Encoded],
         caller: Caller,
         model: str | None,
         *,
@@ -168,15 +175,14 @@ class Service:
         """Encode the texts, here or in a thread; queue them; wait for their logits."""
         while True:
             served = self.models.get(model)
-            classifier = served.classifier
             began = time.monotonic()
             if inline:
-                encodings = encode(classifier.tokenizer)
+                encoded = encode(served)
             else:
-                encodings = await self._loop.run_in_executor(
-                    self._tokenizing, encode, classifier.tokenizer
-                )
-            job = Job(encodings, len(classifier.labels), self._loop.create_future())
+                encoded = await self._loop.run_in_executor(self._tokenizing, encode, served)
+            waiter = self._loop.create_future()
+            labels = len(served.classifier.labels)
+            job = Job(encoded.encodings, labels, waiter, encoded.combine)
             self._submit_soon(served, job)
             try:
                 await self._answer(job, caller)
@@ -188,8 +194,7 @@ class Service:
             "queue": job.started - job.queued,
             "inference": job.finished - job.started,
         }
-        tokens = [len(encoding) for encoding in encodings]
-        truncated = [at for at, encoding in enumerate(encodings) if encoding.truncated]
+        tokens, truncated = encoded.tokens(), encoded.truncated()
         served.metrics.classified(tokens, len(truncated), seconds)
         return Classification(served, job, tokens, truncated, seconds)
 

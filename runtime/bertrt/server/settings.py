@@ -1,9 +1,10 @@
 """What `bertrt serve` can be told: each setting is a flag and an environment variable."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
+from bertrt.long_text import COMBINE, LONG_TEXT, Combine, LongText, LongTextOptions
 from bertrt.precision import PRECISIONS
 from bertrt.session import DEVICES
 
@@ -31,6 +32,9 @@ class Settings:
     port: int = _setting(8000, "the port to listen at; 0 for any that is free", least=0)
     device: str = _setting("auto", "where to run the model", choices=DEVICES)
     precision: str = _setting("auto", "which of a model's graphs to run", choices=PRECISIONS)
+    file_name: str | None = _setting(
+        None, "the graph to run, of each model, relative to its folder: onnx/model_quantized.onnx"
+    )
     threads: int | None = _setting(
         None, "threads of the model; by default the CPUs this process may use", least=1
     )
@@ -64,6 +68,17 @@ class Settings:
     auto_truncate: bool = _setting(
         True, "cut texts over the model's limit where a request does not say; else they get 422"
     )
+    long_text: str = _setting(
+        "truncate",
+        "read texts over the limit in overlapping windows, where a request does not say",
+        choices=LONG_TEXT,
+    )
+    stride: int | None = _setting(
+        None, "tokens that windows share; by default an eighth of the model's limit", least=0
+    )
+    combine: str = _setting(
+        "mean", "how the logits of a text come of those of its windows", choices=COMBINE
+    )
     classify_dialect: str = _setting(
         "vllm", "whose /classify to speak (/v1/classify is always vLLM's)", choices=DIALECTS
     )
@@ -89,11 +104,22 @@ class Settings:
                 raise ValueError(f"{option.name} is {value!r}: choose one of {allowed}")
             if "least" in limits and value is not None and not value >= limits["least"]:
                 raise ValueError(f"{option.name} is {value}: give {limits['least']} or more")
+        _ = self.windows  # refuses options that do not go together
         if self.port > 65535:
             raise ValueError(f"port is {self.port}: give 65535 at most")
         key = self.api_key
         if key is not None and not (key.strip() and key.isascii() and key.isprintable()):
             raise ValueError("api_key is empty or not printable ASCII, which a header cannot hold")
+
+    @property
+    def windows(self) -> LongTextOptions:
+        """What happens to texts over the limit where a request does not say."""
+        return LongTextOptions(
+            cast(LongText, self.long_text),
+            self.auto_truncate,
+            self.stride,
+            cast(Combine, self.combine),
+        )
 
 
 def flag_name(name: str) -> str:

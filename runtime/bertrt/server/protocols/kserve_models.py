@@ -130,8 +130,17 @@ async def metadata(exchange: Exchange) -> dict[str, Any]:
             "activation": classifier.artifact.activation,
             "max_length": classifier.artifact.max_length,
             "sha256": model.sha256,
+            **_thresholds(model),
         },
     }
+
+
+def _thresholds(model: ServedModel) -> dict[str, dict[str, float]]:
+    """The tuned thresholds by label, where there are any. (Answers have all scores.)"""
+    artifact = model.classifier.artifact
+    if artifact.thresholds is None:
+        return {}
+    return {"thresholds": dict(zip(artifact.labels, artifact.thresholds, strict=True))}
 
 
 def _shape(output: Output, model: ServedModel, *texts: int) -> list[int]:
