@@ -1,0 +1,3 @@
+"""What `bertrt classify`, `rerank`, `tag` and `info` do, a module each."""
+
+__all__: list[str] = []
