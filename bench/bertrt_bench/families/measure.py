@@ -32,7 +32,7 @@ class FamilyResult:
     """One family against PyTorch float32, on sentences of SST-2's dev set.
 
     texts: how many were compared. max_abs_diff: |Δlogit| of the packed fp32 graph at most.
-    agreement, mean_abs_diff: of int8;
+    agreement, mean_abs_diff: of int8.
     seconds: of each round, by engine, for `timed` texts.
     """
 
