@@ -28,9 +28,9 @@ from bertrt_export.cli import main
 from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.sessions import open_graph
 from bertrt_export.verify import pytorch_logits
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForTokenClassification, AutoTokenizer, MobileBertConfig
 
-from tests.tiny_models import deberta_checkpoint, roberta_checkpoint
+from tests.tiny_models import SMALL, deberta_checkpoint, roberta_checkpoint, save_model
 
 _FAMILIES = ("bert", "roberta", "deberta-v2", "token classifier")
 
@@ -305,6 +305,24 @@ def test_graph_that_the_passes_do_not_know_falls_back(
     result = export_model(str(tiny_checkpoint), tmp_path / "out", precision="auto")
     assert result.layout == "padded" and result.precisions == ("fp32",)
     assert "the graph of X cannot be packed: for a reason" in result.notices[0]
+
+
+def test_architecture_whose_packed_graph_answers_otherwise_falls_back(
+    encoder_folder: Path, tmp_path: Path
+) -> None:
+    """MobileBERT reads a token's neighbours, which may be another text's; only comparing tells."""
+    sizes = {"embedding_size": 16, "intra_bottleneck_size": 16, "true_hidden_size": 16}
+    config = MobileBertConfig(**SMALL, **sizes, vocab_size=30522, max_position_embeddings=64)
+    save_model(config, tmp_path / "checkpoint")
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder, model_max_length=64)
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(VerificationError, match="does not answer as PyTorch does"):
+        export_model(str(tmp_path / "checkpoint"), tmp_path / "out", layout="packed")
+    result = export_model(str(tmp_path / "checkpoint"), tmp_path / "out")
+    assert result.layout == "padded" and result.verification.max_abs_diff < 1e-4
+    (notice,) = result.notices
+    assert "does not answer as PyTorch does" in notice
+    assert notice.endswith("; exporting the padded layout instead")
 
 
 def test_wrong_mask_is_noticed(

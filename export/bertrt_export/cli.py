@@ -103,7 +103,7 @@ def _summary(model: str, result: "ExportResult") -> str:
             else f", accuracy {f.accuracy:.2%} ({f.reference_accuracy:.2%})"
         )
         lines += [
-            f"  int8      PyTorch's answer for {f.agreement:.2%} of {f.texts} texts{accuracy}",
+            f"  int8      PyTorch's answer for {f.agreement:.2%} of {f.compared}{accuracy}",
             f"            mean |Δlogit| {f.mean_abs_diff:.4f}, max {f.max_abs_diff:.3f}",
             f"            {', '.join(f'{count} {name}' for name, count in forms.most_common())}",
         ]

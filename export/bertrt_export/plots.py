@@ -42,7 +42,7 @@ def plot_int8(int8: Int8Result, file: Path) -> None:
     errors.set_ylabel("logits (log scale)")
     f = int8.fidelity
     errors.set_title(
-        f"{f.texts} texts: same answer {f.agreement:.2%},\n"
+        f"{f.compared}: same answer {f.agreement:.2%},\n"
         f"mean |Δ| {f.mean_abs_diff:.4f}, max |Δ| {f.max_abs_diff:.3f}"
     )
     for side, value in (("5%", 5), ("95%", 95)):

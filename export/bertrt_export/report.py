@@ -234,7 +234,7 @@ def _int8_section(int8: Int8Result) -> str:
     return f"""\
 ## int8
 
-Against PyTorch (float32), on {f.texts} texts that set no scale:
+Against PyTorch (float32), on {f.compared}, which set no scale:
 
 | | |
 |---|---|
