@@ -311,7 +311,11 @@ def test_architecture_whose_packed_graph_answers_otherwise_falls_back(
     encoder_folder: Path, tmp_path: Path
 ) -> None:
     """MobileBERT reads a token's neighbours, which may be another text's; only comparing tells."""
-    sizes = {"embedding_size": 16, "intra_bottleneck_size": 16, "true_hidden_size": 16}
+    sizes: dict[str, Any] = {
+        "embedding_size": 16,
+        "intra_bottleneck_size": 16,
+        "true_hidden_size": 16,
+    }
     config = MobileBertConfig(**SMALL, **sizes, vocab_size=30522, max_position_embeddings=64)
     save_model(config, tmp_path / "checkpoint")
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder, model_max_length=64)
