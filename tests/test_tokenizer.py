@@ -1,6 +1,5 @@
 """Text to tokens: as the tokenizers library does it, cut to the limit, and checked."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from tests.helpers import edit_config, replace_file
 
 _CLS, _SEP = 101, 102
 _LIMIT = 12
+# As tokenizer.json has it
+_TRUNCATION = {"direction": "Right", "max_length": 512, "strategy": "LongestFirst", "stride": 0}
 _UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # Cs: surrogates
 _TEXTS: list[TextInput] = [
     "",
@@ -178,8 +179,8 @@ def test_the_side_that_tokenizer_json_names_counts_where_the_config_names_none(
 ) -> None:
     folder = copied_artifact()
     edit_config(folder, {}, remove=["truncation_side"], name="tokenizer_config.json")
-    truncation = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["truncation"]
-    edit_config(folder, {"truncation": {**truncation, "direction": "Left"}}, name="tokenizer.json")
+    truncation = {**_TRUNCATION, "direction": "Left"}
+    edit_config(folder, {"truncation": truncation}, name="tokenizer.json")
     tokenizer = TextTokenizer(folder, 5)
     assert _ids(tokenizer, "a b c d e f g") == _ids(tokenizer, "e f g")
 
@@ -188,10 +189,8 @@ def test_the_pair_strategy_that_tokenizer_json_names_counts(
     copied_artifact: Callable[[], Path],
 ) -> None:
     folder = copied_artifact()
-    truncation = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["truncation"]
-    edit_config(
-        folder, {"truncation": {**truncation, "strategy": "OnlyFirst"}}, name="tokenizer.json"
-    )
+    truncation = {**_TRUNCATION, "strategy": "OnlyFirst"}
+    edit_config(folder, {"truncation": truncation}, name="tokenizer.json")
     tokenizer = TextTokenizer(folder, 8)
     assert _ids(tokenizer, ("a b c", "u v w x")) == _ids(tokenizer, ("a", "u v w x"))
 
