@@ -6,15 +6,18 @@ from bertrt_export.checkpoint import Checkpoint
 from bertrt_export.checkpoint_files import one_line
 from bertrt_export.errors import UnsupportedModelError
 from bertrt_export.families import FAMILIES
-from bertrt_export.passes import packed_pipeline
+from bertrt_export.passes import AttentionForm, packed_pipeline
 from bertrt_export.tracing import trace
 
 __all__ = ["packed_graph"]
 
 
-def packed_graph(checkpoint: Checkpoint) -> ir.Model:
+def packed_graph(
+    checkpoint: Checkpoint, attention: AttentionForm = "portable", max_length: int = 512
+) -> ir.Model:
     """The checkpoint as a packed graph: [tokens] and [texts] in, logits out.
 
+    attention, max_length: as `packed_pipeline` takes them.
     Raises UnsupportedModelError where it cannot be packed, and says why.
     """
     family, name = checkpoint.family, f"{checkpoint.name} ({checkpoint.config.model_type})"
@@ -46,9 +49,9 @@ def packed_graph(checkpoint: Checkpoint) -> ir.Model:
         raise UnsupportedModelError(
             f"{name} cannot be packed: tracing it as one row of all tokens failed: {one_line(met)}"
         ) from error
-    packed_pipeline()(graph)
-    attentions = [node for node in graph.graph if node.op_type == "Attention"]
-    padded = [node for node in attentions if len(node.inputs) < 7]
+    packed_pipeline(attention, max_length)(graph)
+    attentions = [node for node in graph.graph if node.op_type.endswith("Attention")]
+    padded = [node for node in attentions if node.op_type == "Attention" and len(node.inputs) < 7]
     if not attentions or padded or "lengths" not in {value.name for value in graph.graph.inputs}:
         raise UnsupportedModelError(
             f"{name} cannot be packed: "

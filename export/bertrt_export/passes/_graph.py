@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 __all__ = [
+    "CONTRIB",
     "ELEMENTWISE",
     "Rewriter",
     "attribute",
@@ -16,6 +17,9 @@ __all__ = [
     "joined_name",
     "producer",
 ]
+
+# The domain of onnxruntime's own operators.
+CONTRIB = "com.microsoft"
 
 # ai.onnx operators whose every output element depends on the inputs' elements at that place alone.
 ELEMENTWISE = frozenset(

@@ -28,8 +28,14 @@ class FirstTokenPushdownPass(ir.passes.InPlacePass):
     1. where the value has any other use, or is an output of the graph: it is needed whole;
     2. where an operator mixes tokens (a softmax or norm over them, a causal attention, a
        computed right-hand matrix);
-    3. for a Gather along another axis, or with an index that is not a vector of rows.
+    3. for a Gather along another axis, or with an index that is not a vector of rows;
+    4. through `Attention` where `through_attention` is false: an attention operator that takes as
+       many queries as keys needs them all.
     """
+
+    def __init__(self, *, through_attention: bool = True) -> None:
+        super().__init__()
+        self._through_attention = through_attention
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
@@ -38,7 +44,7 @@ class FirstTokenPushdownPass(ir.passes.InPlacePass):
         while pending:
             node = pending.pop(0)
             if node.graph is not None and _is_token_gather(node):
-                new = _push(node)
+                new = _push(node, through_attention=self._through_attention)
                 modified |= bool(new)
                 pending[:0] = new
         return ir.passes.PassResult(model, modified=modified)
@@ -54,7 +60,7 @@ def _is_token_gather(node: ir.Node) -> bool:
     return len(data.shape) == 3 == len(output.shape) and data.shape[0] == 1
 
 
-def _push(gather: ir.Node) -> list[ir.Node]:
+def _push(gather: ir.Node, *, through_attention: bool) -> list[ir.Node]:
     """Push one Gather, and its equals, above the node that feeds it; the new Gathers."""
     data, index = gather.inputs
     node = data.producer() if data is not None else None
@@ -65,7 +71,7 @@ def _push(gather: ir.Node) -> list[ir.Node]:
     if not alone or any(user.inputs[1] is not index for user in equals):
         return []
     token_axes = _token_axes(node, data)
-    if token_axes is None:
+    if token_axes is None or (node.op_type == "Attention" and not through_attention):
         return []
     rewriter = Rewriter(node)
     rows = gather.outputs[0].shape[1]  # type: ignore[index]  # ranked: see _is_token_gather

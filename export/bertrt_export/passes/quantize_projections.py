@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter
+from bertrt_export.passes._graph import CONTRIB, Rewriter
 from bertrt_export.quantization.plan import ProjectionPlan, quantize_weight
 from bertrt_export.quantization.projections import Projection, ProjectionGroup, find_groups
 
 __all__ = ["QuantizeProjectionsPass"]
-
-_MICROSOFT = "com.microsoft"
 
 
 class QuantizeProjectionsPass(ir.passes.InPlacePass):
@@ -53,7 +51,7 @@ class QuantizeProjectionsPass(ir.passes.InPlacePass):
             _rewrite(group, plan)
             modified = True
         if modified:
-            model.opset_imports[_MICROSOFT] = 1
+            model.opset_imports[CONTRIB] = 1
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -138,7 +136,7 @@ def _multiply(projection: Projection, x: _Rounded, smoothing: np.ndarray | None)
     ]
     while inputs[-1] is None:
         inputs.pop()
-    result = rewriter.op("MatMulIntegerToFloat", inputs, domain=_MICROSOFT)
+    result = rewriter.op("MatMulIntegerToFloat", inputs, domain=CONTRIB)
     result.type = ir.TensorType(ir.DataType.FLOAT)
     if x.row_scale is not None:
         result = rewriter.op("Mul", [result, x.row_scale])

@@ -1,11 +1,13 @@
 """Attention between the tokens of one text only, in a packed batch."""
 
+from typing import Literal
+
 import onnx_ir as ir
 
-from bertrt_export.passes._graph import Rewriter, attribute, constant, producer
+from bertrt_export.passes._graph import CONTRIB, Rewriter, attribute, constant, producer
 from bertrt_export.passes.packed_inputs import PackedLayout
 
-__all__ = ["VarlenAttentionPass"]
+__all__ = ["VarlenAttentionPass", "contrib_attributes", "is_plain_attention"]
 
 
 class VarlenAttentionPass(ir.passes.InPlacePass):
@@ -24,6 +26,9 @@ class VarlenAttentionPass(ir.passes.InPlacePass):
     are apart) is computed for the places of the rectangle instead, [1, .., longest, longest], the
     same for all texts.
 
+    rectangle: the operator that attends where there is no mask or bias. "MultiHeadAttention" of
+    com.microsoft, with the lengths as its key mask, has the faster kernels on a GPU.
+
     Must not fire:
 
     1. in a graph that is not packed;
@@ -31,20 +36,28 @@ class VarlenAttentionPass(ir.passes.InPlacePass):
     3. for one with a mask or bias that depends on anything but positions and constants;
     4. where the keys' rows are not the tokens, or the query's neither the tokens nor one a text.
 
-    Source: ONNX operator Attention, opset 24 (`nonpad_kv_seqlen`).
+    Source: ONNX operator Attention, opset 24 (`nonpad_kv_seqlen`); onnxruntime's contrib operator
+    MultiHeadAttention (`key_padding_mask` [batch]: the length of each row).
     """
+
+    def __init__(self, rectangle: Literal["Attention", "MultiHeadAttention"] = "Attention") -> None:
+        super().__init__()
+        self._operator = rectangle
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         layout = PackedLayout.find(model.graph)
         modified = False
         if layout is not None:
             for node in list(model.graph):
-                if _is_plain(node):
-                    modified |= _rewrite(node, layout)
+                if is_plain_attention(node):
+                    modified |= _rewrite(node, layout, self._operator)
+        if modified and self._operator != "Attention":
+            model.opset_imports[CONTRIB] = 1
         return ir.passes.PassResult(model, modified=modified)
 
 
-def _is_plain(node: ir.Node) -> bool:
+def is_plain_attention(node: ir.Node) -> bool:
+    """Whether a node is `Attention(q, k, v, mask or none)` on three dimensions, not causal."""
     if node.op_type != "Attention" or node.domain != "" or len(node.outputs) != 1:
         return False
     known = {"q_num_heads", "kv_num_heads", "scale"} >= node.attributes.keys()
@@ -52,7 +65,7 @@ def _is_plain(node: ir.Node) -> bool:
     return known and heads and all(value is None for value in node.inputs[4:])
 
 
-def _rewrite(attention: ir.Node, layout: PackedLayout) -> bool:
+def _rewrite(attention: ir.Node, layout: PackedLayout, operator: str) -> bool:
     shapes = [value.shape if value is not None else None for value in attention.inputs[:3]]
     query, key, _ = shapes
     if query is None or key is None or any(s is None or len(s) != 3 or s[0] != 1 for s in shapes):
@@ -85,8 +98,14 @@ def _rewrite(attention: ir.Node, layout: PackedLayout) -> bool:
         queries = rectangle(q)
     else:
         queries = rewriter.op("Unsqueeze", [rows(q), one], shape=[texts, 1, hidden], dtype=dtype)
-    lengths = [mask, None, None, layout.lengths]
-    attended = rewriter.copy(attention, [queries, rectangle(k), rectangle(v), *lengths])
+    operands = [queries, rectangle(k), rectangle(v)]
+    if operator == "Attention" or mask is not None:
+        attended = rewriter.copy(attention, [*operands, mask, None, None, layout.lengths])
+    else:
+        lengths = layout.lengths.producer().inputs[0]  # type: ignore[union-attr]  # int32
+        attributes = contrib_attributes(attention)
+        inputs = [*operands, None, lengths]
+        attended = rewriter.op(operator, inputs, attributes, dtype=dtype, domain=CONTRIB)
     attended.shape = queries.shape
     if by_token:
         flat = rewriter.op(
@@ -101,6 +120,13 @@ def _rewrite(attention: ir.Node, layout: PackedLayout) -> bool:
         result = rewriter.op("Squeeze", [attended, one], shape=query[1:], dtype=dtype)
     rewriter.replace(rewriter.op("Unsqueeze", [result, rewriter.ints([0])]))
     return True
+
+
+def contrib_attributes(attention: ir.Node) -> dict[str, int | float]:
+    """The attributes of `Attention` as onnxruntime's own attention operators call them."""
+    heads = attribute(attention, "q_num_heads", 0)
+    scale = attribute(attention, "scale", None)
+    return {"num_heads": heads, **({} if scale is None else {"scale": scale})}
 
 
 def _rectangle_mask(
