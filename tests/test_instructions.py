@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bertrt import Classifier
+from bertrt.backend import create_session
 from bertrt.instructions import describe_int8, has_vnni, may_saturate
-from bertrt.session import create_session
 
 from tests.helpers import pretend_cpu
 

@@ -12,8 +12,8 @@ import onnx_ir as ir
 import pytest
 import torch
 from bertrt import Classifier
+from bertrt.backend import create_session
 from bertrt.packing import pack
-from bertrt.session import create_session
 from bertrt.tokenizer import Encoding, TextTokenizer
 from bertrt_export import (
     ExportError,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bertrt.backend import create_session
 from bertrt.parallel import Feeds, run_parallel
-from bertrt.session import create_session
 
 Load = Callable[[int], Any]
 

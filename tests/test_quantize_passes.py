@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from bertrt.session import create_session
+from bertrt.backend import create_session
 from bertrt_export.artifact_writer import save_graph
 from bertrt_export.passes.fold_smoothing import FoldSmoothingPass, find_values
 from bertrt_export.passes.quantize_embeddings import (

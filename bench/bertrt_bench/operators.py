@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from bertrt.artifact import load_artifact
+from bertrt.backend import create_session
 from bertrt.cpus import available_cpus
 from bertrt.packing import PackedBatch
 from bertrt.precision import PRECISIONS, choose_precision
-from bertrt.session import create_session, feeds
+from bertrt.session import feeds
 from rich.console import Console
 from rich.table import Table
 

@@ -33,7 +33,7 @@ __all__ = [
 BERTRT = f"bertrt {__version__}"
 
 # The names that the hub's exports have, by precision.
-GRAPH_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
+GRAPH_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx", "fp16": "model_fp16.onnx"}
 
 # A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB.
 _MAX_INLINE_BYTES = 2**31 - 2**24

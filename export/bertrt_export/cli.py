@@ -107,6 +107,12 @@ def _summary(model: str, result: "ExportResult") -> str:
             f"            mean |Δlogit| {f.mean_abs_diff:.4f}, max {f.max_abs_diff:.3f}",
             f"            {', '.join(f'{count} {name}' for name, count in forms.most_common())}",
         ]
+    if result.half is not None:
+        f = result.half.fidelity
+        lines += [
+            f"  fp16      PyTorch's answer for {f.agreement:.2%} of {f.compared}, for CUDA",
+            f"            mean |Δlogit| {f.mean_abs_diff:.4f}, max {f.max_abs_diff:.3f}",
+        ]
     if result.refused is not None:
         lines.append(f"  int8      none: {result.refused.splitlines()[0]}")
     for precision, timing in (result.timings or {}).items():
@@ -139,8 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         default="fp32",
-        help="fp32 (the default), int8, or both: fp32,int8; "
-        "auto: the faster one on this machine that holds the limits of int8",
+        help="fp32 (the default), int8 (for CPUs), fp16 (for CUDA), or several: fp32,int8,fp16; "
+        "auto: of fp32 and int8 the faster one on this machine that holds the limits",
     )
     parser.add_argument(
         "--layout",
@@ -186,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a name, or a number from 1; of the labelled and of the calibration texts",
     )
     texts.add_argument("--text-pair-column", metavar="COLUMN", help="the second text of each pair")
-    int8 = parser.add_argument_group("int8")
+    int8 = parser.add_argument_group("int8 and fp16")
     int8.add_argument(
         "--calibration",
         type=Path,

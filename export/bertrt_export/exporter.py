@@ -12,6 +12,7 @@ from bertrt import BertrtError
 from bertrt.artifact import MIN_MAX_LENGTH
 from bertrt.loading import load_model
 from bertrt.packing import pack
+from bertrt.session import Session
 from bertrt.tokenizer import TextTokenizer
 
 from bertrt_export.artifact_writer import (
@@ -36,10 +37,12 @@ from bertrt_export.errors import (
 )
 from bertrt_export.families import FAMILIES
 from bertrt_export.golden import GOLDEN_TEXTS
+from bertrt_export.half import HalfResult, check_cuda_graph, half_graph, verify_half
 from bertrt_export.labelled_texts import LabelledFile
 from bertrt_export.packed import packed_graph
 from bertrt_export.padded import padded_graph
 from bertrt_export.quantization.fidelity import Limits
+from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.int8 import Int8Result, quantize
 from bertrt_export.report import GraphOrigin, Report
 from bertrt_export.sessions import open_graph
@@ -59,11 +62,11 @@ __all__ = [
     "export_model",
 ]
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "fp16")
 LAYOUTS = ("auto", "packed", "padded")
 
-# Both are made and timed, and the faster one that holds the limits is kept.
-_AUTO = "auto"
+# Both of the CPU's are made and timed, and the faster one that holds the limits is kept.
+_AUTO, _TIMED = "auto", ("fp32", "int8")
 
 _logger = logging.getLogger("bertrt_export")
 
@@ -90,6 +93,7 @@ class ExportResult:
     """What was exported: where it is, its size in bytes, its precisions, and what was verified.
 
     int8: None where no int8 graph was sought, or none holds the limits; `refused` then says why.
+    half: of the fp16 graph, or None.
     timings: the candidates of precision `auto`, where there were two.
     layout: `packed` or `padded`. notices: what is not as was asked for, or may surprise.
     thresholds: where they were tuned.
@@ -100,6 +104,7 @@ class ExportResult:
     precisions: tuple[str, ...]
     verification: Verification
     int8: Int8Result | None
+    half: HalfResult | None
     refused: str | None
     timings: Mapping[str, Timing] | None
     layout: str
@@ -125,14 +130,15 @@ def export_model(
 ) -> ExportResult:
     """Export a classifier (a directory or a hub id) to the folder `output`, verified.
 
-    precision: `fp32`, `int8`, or both (`fp32,int8`); `auto` makes both, times them on this machine
-    and keeps the faster one that holds the limits.
+    precision: `fp32`, `int8` (for CPUs), `fp16` (for CUDA), or several (`fp32,int8`); `auto` makes
+    fp32 and int8, times them on this machine and keeps the faster one that holds the limits.
     layout: `packed`; `padded`, the standard graph for other tools, in fp32 only; `auto`: packed, or
     padded, with a notice, where the architecture cannot be packed.
     max_length: tokens a text may have; by default what the model and its tokenizer take.
     thresholds: texts to tune a multi-label model's thresholds with, on the scores of the int8 graph
     where one is kept, else of fp32.
-    calibration, limits: what int8 is set up with, and what it must hold.
+    calibration, limits: texts that int8 is set up with, and that it and fp16 are compared with
+    PyTorch on; and what they must hold.
     external_data: put the weights into model.onnx.data, which onnxruntime maps into memory.
     Raises ExportError, which says what is wrong; nothing is left behind then.
     """
@@ -144,25 +150,31 @@ def export_model(
     checkpoint = load_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     length = _resolved_max_length(checkpoint, max_length)
     labelled = labelled_texts(thresholds, checkpoint) if thresholds is not None else None
-    texts = _calibration_texts(calibration, checkpoint) if "int8" in wanted else None
+    texts = _calibration_texts(calibration, checkpoint) if wanted != ("fp32",) else None
     with staged_folder(destination) as stage:
         write_tokenizer(checkpoint, stage, length)
         tokenizer = TextTokenizer(stage, length)
         graph, made, verification = _verified_graph(
             checkpoint, layout, stage, tokenizer, external_data, on_progress
         )
-        if made.layout == "padded" and "int8" in wanted:
+        if made.layout == "padded" and wanted != ("fp32",):
+            smaller = " and ".join(name for name in wanted if name != "fp32")
             wanted, texts = ("fp32",), None
-            made = made.noting("int8 needs the packed layout: fp32 was exported instead")
-        if texts is not None and calibration.path is None:
+            made = made.noting(f"{smaller} needs the packed layout: fp32 was exported instead")
+        if "int8" in wanted and calibration.path is None:
             _logger.warning("Warning: %s", BUILT_IN_WARNING)
         tokenizer_notice = notice_of_own_file(checkpoint.tokenizer, checkpoint.folder)
         if tokenizer_notice is not None:
             made = made.noting(tokenizer_notice)
         for notice in made.notices:
             _logger.warning("Notice: %s", notice)
-        int8, refused, timings = None, None, None
-        if texts is not None:
+        int8, half, refused, timings = None, None, None, None
+        if texts is not None and "fp16" in wanted:
+            half = verify_half(checkpoint, graph, tokenizer, texts, limits, on_progress)
+            cuda_graph = half_graph(checkpoint, max_length=length)
+            file = save_graph(cuda_graph, stage, precision="fp16", external_data=external_data)
+            check_cuda_graph(file)
+        if texts is not None and "int8" in wanted:
             try:
                 int8 = quantize(checkpoint, graph, tokenizer, texts, limits, on_progress)
             except QuantizationError as error:
@@ -189,7 +201,7 @@ def export_model(
                 labelled,
                 lambda *steps: on_progress("tuning thresholds", *steps),
             )
-        report = Report(checkpoint, verification, int8, refused, timings, made, tuning)
+        report = Report(checkpoint, verification, int8, half, refused, timings, made, tuning)
         manifest = _finish(checkpoint, stage, wanted, tokenizer, report)
     size = sum(entry["size"] for entry in manifest["files"].values())
     return ExportResult(
@@ -198,6 +210,7 @@ def export_model(
         wanted,
         verification,
         int8,
+        half,
         refused,
         timings,
         made.layout,
@@ -221,7 +234,10 @@ def _finish(
         stage,
         max_length=tokenizer.max_length,
         verified=report.facts(),
-        golden={name: _golden_logits(checkpoint, stage, name, tokenizer) for name in precisions},
+        golden={
+            name: _golden_logits(checkpoint, _session(checkpoint, stage, name, report), tokenizer)
+            for name in precisions
+        },
         layout=report.made.layout,
         exporter=report.made.exporter,
         notices=report.made.notices,
@@ -229,6 +245,8 @@ def _finish(
     )
     report.write(stage, precisions)
     for precision in precisions:
+        if precision == "fp16":
+            continue  # for a GPU, which this machine need not have; `check_cuda_graph` has looked
         try:
             load_model(stage, "cpu", precision=precision)
         except BertrtError as error:
@@ -278,19 +296,25 @@ def _verified_graph(
 def _check_layout(layout: str, precision: str) -> None:
     if layout not in LAYOUTS:
         raise ExportError(f"there is no layout {layout}; choose from {', '.join(LAYOUTS)}")
-    if layout == "padded" and precision != _AUTO and "int8" in _precisions(precision):
+    smaller = [name for name in _precisions(precision) if name != "fp32"]
+    if layout == "padded" and precision != _AUTO and smaller:
         raise ExportError(
-            "int8 needs the packed layout: leave --layout padded out, or export fp32 and quantize "
-            "it with the tool that the padded graph is for"
+            f"{smaller[0]} needs the packed layout: leave --layout padded out, or export fp32 and "
+            "convert it with the tool that the padded graph is for"
         )
 
 
 def _precisions(precision: str) -> tuple[str, ...]:
     """The precisions that are asked for, in the order of PRECISIONS."""
     if precision == _AUTO:
-        return PRECISIONS
+        return _TIMED
     names = [name.strip() for name in precision.split(",")]
     for name in names:
+        if name == "bf16":
+            raise ExportError(
+                "onnxruntime has no attention for packed rows in bfloat16: choose fp16, "
+                "whose report says what it costs"
+            )
         if name not in PRECISIONS:
             raise ExportError(
                 f"precision {name} is not available in this version; "
@@ -326,14 +350,19 @@ def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> Calibra
     )
 
 
-def _golden_logits(
-    checkpoint: Checkpoint, folder: Path, precision: str, tokenizer: TextTokenizer
-) -> list[np.ndarray]:
-    """What the graph that was written answers to each golden text by itself.
+def _session(
+    checkpoint: Checkpoint, folder: Path, precision: str, report: Report
+) -> Session | GraphSession:
+    """A graph that was written; of fp16, which runs on CUDA alone, what stands in for it."""
+    if precision == "fp16" and report.half is not None:
+        return GraphSession(report.half.rounded)
+    return open_graph(checkpoint, folder / GRAPH_FILES[precision])
 
-    Of each text float32 [labels], or [tokens, labels].
-    """
-    session = open_graph(checkpoint, folder / GRAPH_FILES[precision])
+
+def _golden_logits(
+    checkpoint: Checkpoint, session: Session | GraphSession, tokenizer: TextTokenizer
+) -> list[np.ndarray]:
+    """What a graph answers to each golden text by itself: float32 [labels], or [tokens, labels]."""
     texts = tokenizer.encode(GOLDEN_TEXTS)
-    answers = [session.run(pack([text])) for text in texts]
+    answers = [np.asarray(session.run(pack([text]))) for text in texts]
     return answers if checkpoint.per_token else [rows[0] for rows in answers]

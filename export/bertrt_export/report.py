@@ -18,8 +18,10 @@ from bertrt_export.artifact_writer import BERTRT
 from bertrt_export.calibration import BUILT_IN_WARNING
 from bertrt_export.candidates import Timing
 from bertrt_export.checkpoint import Checkpoint
+from bertrt_export.half import HalfResult
 from bertrt_export.plots import plot_int8
-from bertrt_export.quantization.int8 import Int8Result
+from bertrt_export.quantization.fidelity import Fidelity, Limits
+from bertrt_export.quantization.int8 import Independence, Int8Result
 from bertrt_export.thresholds import DEFAULT_THRESHOLD, TunedThresholds
 from bertrt_export.verify import Verification
 
@@ -48,12 +50,14 @@ class Report:
 
     refused: why there is no int8 graph although one was sought, or None.
     timings: of the candidates of precision `auto`, by precision, or None.
-    made: the graph's layout and exporter. tuning: the thresholds, where they were tuned.
+    half: of the fp16 graph, or None. made: the graph's layout and exporter.
+    tuning: the thresholds, where they were tuned.
     """
 
     checkpoint: Checkpoint
     verification: Verification
     int8: Int8Result | None
+    half: HalfResult | None = None
     refused: str | None = None
     timings: Mapping[str, Timing] | None = None
     made: GraphOrigin = field(default_factory=lambda: GraphOrigin("packed", BERTRT))
@@ -76,6 +80,8 @@ class Report:
         }
         if self.int8 is not None:
             facts["int8"] = _int8_facts(self.int8)
+        if self.half is not None:
+            facts["fp16"] = _half_facts(self.half)
         for precision, timing in (self.timings or {}).items():
             facts[precision]["speed"] = {
                 "alone_ms": list(timing.alone),
@@ -91,6 +97,8 @@ class Report:
         if self.int8 is not None:
             plot_int8(self.int8, folder / "report.png")
             parts.append(_int8_section(self.int8))
+        if self.half is not None:
+            parts.append(_half_section(self.half))
         if self.refused is not None:
             parts.append(f"## int8\n\nNot written:\n\n```\n{self.refused}\n```\n")
         if self.timings is not None:
@@ -190,6 +198,47 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def _half_facts(half: HalfResult) -> dict[str, Any]:
+    return {
+        "against": "PyTorch float32, without padding",
+        "by": "the packed graph in float32 on the CPU, rounded to float16 at every step",
+        **asdict(half.fidelity),
+        "limits": asdict(half.limits),
+        "batch_independence": asdict(half.independence),
+        "source": half.source,
+    }
+
+
+def _half_section(half: HalfResult) -> str:
+    return f"""\
+## fp16
+
+For CUDA. Against PyTorch (float32), on {half.fidelity.compared} of {half.source}, as the CPU
+computes it: the packed graph in float32, rounded to float16 at every step.
+
+{_comparison(half.fidelity, half.limits, half.independence)}
+"""
+
+
+def _comparison(f: Fidelity, limits: Limits, apart: Independence) -> str:
+    """What int8 and fp16 keep of PyTorch's answers."""
+    accuracy = (
+        "no labels were given"
+        if f.accuracy is None or f.reference_accuracy is None
+        else f"{f.accuracy:.2%} (PyTorch {f.reference_accuracy:.2%}, "
+        f"drop at most {limits.max_accuracy_drop:.2%})"
+    )
+    return f"""\
+| | |
+|---|---|
+| same answer | {f.agreement:.2%} (limit {limits.min_agreement:.2%}) |
+| accuracy | {accuracy} |
+| mean \\|Δlogit\\| | {f.mean_abs_diff:.4f} |
+| max \\|Δlogit\\| | {f.max_abs_diff:.4f} |
+| alone against batched, {apart.texts} texts, mean \\|Δlogit\\| | {apart.mean_abs_diff:.1e} |
+| alone against batched, max \\|Δlogit\\| | {apart.max_abs_diff:.1e} |"""
+
+
 def _int8_facts(int8: Int8Result) -> dict[str, Any]:
     choice = int8.choice
     return {
@@ -218,12 +267,6 @@ def _int8_facts(int8: Int8Result) -> dict[str, Any]:
 def _int8_section(int8: Int8Result) -> str:
     f, limits, texts = int8.fidelity, int8.limits, int8.texts
     counts = Counter(step.name for step in int8.choice.values())
-    accuracy = (
-        "no labels were given"
-        if f.accuracy is None or f.reference_accuracy is None
-        else f"{f.accuracy:.2%} (PyTorch {f.reference_accuracy:.2%}, "
-        f"drop at most {limits.max_accuracy_drop:.2%})"
-    )
     advice = "" if texts.sha256 else f"\nNote: {BUILT_IN_WARNING}.\n"
     source = f"{texts.source}" + (f", SHA-256 `{texts.sha256}`" if texts.sha256 else "")
     rows = "\n".join(
@@ -236,15 +279,7 @@ def _int8_section(int8: Int8Result) -> str:
 
 Against PyTorch (float32), on {f.compared}, which set no scale:
 
-| | |
-|---|---|
-| same answer | {f.agreement:.2%} (limit {limits.min_agreement:.2%}) |
-| accuracy | {accuracy} |
-| mean \\|Δlogit\\| | {f.mean_abs_diff:.4f} |
-| max \\|Δlogit\\| | {f.max_abs_diff:.4f} |
-| alone against batched, {int8.independence.texts} texts, mean \\|Δlogit\\| | \
-{int8.independence.mean_abs_diff:.1e} |
-| alone against batched, max \\|Δlogit\\| | {int8.independence.max_abs_diff:.1e} |
+{_comparison(f, limits, int8.independence)}
 | forms | {", ".join(f"{count} {name}" for name, count in counts.most_common())} |
 | texts | {source}: {len(texts.calibration)} to calibrate, {len(texts.verification)} to verify |
 {advice}

@@ -27,10 +27,15 @@ from bertrt.postprocess import (
     rank_texts,
     scores,
 )
+from bertrt.prefetch import prefetch
 from bertrt.selection import BEST, Selection, Threshold, checked_top_k, select
 from bertrt.tokenizer import Encoding, TextInput
 
 __all__ = ["DEFAULT_MAX_BATCH_TOKENS", "Classifier", "classify_text"]
+
+# Texts that are tokenized at a time on a GPU, while it runs those before: enough of them to be
+# batched by length, few enough to begin soon.
+_CHUNK = 4096
 
 
 class Classifier:
@@ -41,12 +46,14 @@ class Classifier:
         either. How another exporter's answers compare with PyTorch's, nobody has verified; and
         where its activations are quantized with one scale for a whole batch, as Optimum's dynamic
         quantization does (`model_quantized.onnx`), the texts beside a text change its answer.
-    device: `cpu`, `cuda` or `auto` (CUDA where it works; `provider` says which it took).
+    device: `cpu`, `cuda`, `tensorrt` (of several GPUs `cuda:1`, ..), or `auto`: CUDA where it
+        works, else the CPU (`provider` says which it took).
     threads: CPU threads of one call; by default the CPUs that this process may use.
-    precision: `fp32`, `int8` or `auto`: of those that the artifact holds, the best for the provider
-        and this CPU (`precision` says which it took). Another exporter's folder has the one that
-        its graph's name says.
-    max_batch_tokens: the places of one batch; more tokens a batch need more memory.
+    precision: `fp32`, `int8` (CPU), `fp16` (GPU) or `auto`: of those that the artifact holds, the
+        best for the device (`precision` says which it took). Another exporter's folder has the one
+        that its graph's name says.
+    max_batch_tokens: the places of one batch, by default 512 on the CPU and 16,384 on a GPU; more
+        tokens a batch need more memory.
     file_name: the graph to run, relative to the folder, where there are several:
         `onnx/model_quantized.onnx`.
     check_files: compare every file with the SHA-256 that the manifest states.
@@ -63,7 +70,7 @@ class Classifier:
         *,
         threads: int | None = None,
         precision: str = "auto",
-        max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        max_batch_tokens: int | None = None,
         file_name: str | None = None,
         check_files: bool = True,
         check_answers: bool = True,
@@ -81,7 +88,7 @@ class Classifier:
         )
         self.artifact = loaded.artifact
         self.threads = loaded.threads
-        self.max_batch_tokens = max_batch_tokens
+        self.max_batch_tokens = loaded.max_batch_tokens
         self.precision = loaded.precision
         self.tokenizer = loaded.tokenizer
         self.session = loaded.session
@@ -231,7 +238,8 @@ class Classifier:
         """Classify any iterable lazily: one result a text, in order, as `__call__` gives them.
 
         Reads `chunk_size` texts ahead and keeps no more than those, so memory does not grow with
-        the input. Larger chunks hold more texts of like length to batch together.
+        the input. Larger chunks hold more texts of like length to batch together. On a GPU, a
+        thread of its own reads and tokenizes three chunks more.
         """
         selection = self._selection(top_k, threshold)
         options = self._options(long_text, truncate, stride, combine)
@@ -250,10 +258,9 @@ class Classifier:
         chunk_size: int,
     ) -> Iterator[Any]:
         remaining = iter(texts)
-        first = 0
-        while chunk := list(islice(remaining, chunk_size)):
-            yield from selection.of(self._logits(chunk, options, first))
-            first += len(chunk)
+        chunks = iter(lambda: list(islice(remaining, chunk_size)), [])
+        for logits in self._answers(chunks, options, ahead=self.session.on_gpu):
+            yield from selection.of(logits)
 
     @overload
     def windows(  # type: ignore[overload-overlap]
@@ -323,13 +330,32 @@ class Classifier:
             logits[positions] = rows
         return logits
 
-    def _logits(
-        self, texts: list[TextInput], options: LongTextOptions, first: int = 0
-    ) -> np.ndarray:
-        """The logits of texts, float32 [texts, labels]; errors count the texts from `first`."""
-        groups = encode_groups(self.tokenizer, _not_empty(texts), options, first)
-        logits = self.run([encoding for group in groups for encoding in group])
-        return combine_windows(logits, [len(group) for group in groups], options.combine)
+    def _logits(self, texts: list[TextInput], options: LongTextOptions) -> np.ndarray:
+        """The logits of texts, float32 [texts, labels]."""
+        size = _CHUNK if self.session.on_gpu else len(_not_empty(texts))
+        chunks = (texts[at : at + size] for at in range(0, len(texts), size))
+        parts = list(self._answers(chunks, options, ahead=len(texts) > size))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _answers(
+        self, chunks: Iterable[list[TextInput]], options: LongTextOptions, *, ahead: bool
+    ) -> Iterator[np.ndarray]:
+        """The logits of each chunk of texts, float32 [texts, labels]; errors count all texts.
+
+        ahead: tokenize chunks while those before them run, as a GPU, which waits else, wants it.
+        """
+        encoded = self._encoded(chunks, options)
+        for groups in prefetch(encoded) if ahead else encoded:
+            logits = self.run([encoding for group in groups for encoding in group])
+            yield combine_windows(logits, [len(group) for group in groups], options.combine)
+
+    def _encoded(
+        self, chunks: Iterable[list[TextInput]], options: LongTextOptions
+    ) -> Iterator[Sequence[Sequence[Encoding]]]:
+        first = 0
+        for chunk in chunks:
+            yield encode_groups(self.tokenizer, chunk, options, first)
+            first += len(chunk)
 
     def _options(
         self, long_text: LongText, truncate: bool, stride: int | None, combine: Combine

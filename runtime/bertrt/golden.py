@@ -13,7 +13,7 @@ from bertrt.tokenizer import TextInput, TextTokenizer
 __all__ = ["TOLERANCES", "check_golden"]
 
 # Far above what rounding does between hosts, far below what saturated or missing kernels do.
-TOLERANCES = {"fp32": 1e-3, "int8": 0.1}
+TOLERANCES = {"fp32": 1e-3, "int8": 0.1, "fp16": 0.05}
 
 # Enough to meet every operator, few enough to take tens of milliseconds.
 _MAX_TOKENS = 128

@@ -1,21 +1,27 @@
 """An artifact to a model that is ready to run, whatever its task."""
 
+import logging
 import os
 from dataclasses import dataclass
 
 from bertrt.artifact import Artifact, load_artifact
 from bertrt.cpus import available_cpus
-from bertrt.errors import ArtifactError
+from bertrt.devices import CPU, Device
+from bertrt.errors import ArtifactError, DeviceError
 from bertrt.golden import check_golden
-from bertrt.precision import choose_device, choose_precision
+from bertrt.precision import choose_precision, devices_to_try
 from bertrt.session import Session, load_session
 from bertrt.tokenizer import TextTokenizer
 
-__all__ = ["DEFAULT_MAX_BATCH_TOKENS", "LoadedModel", "load_model"]
+__all__ = ["DEFAULT_MAX_BATCH_TOKENS", "GPU_MAX_BATCH_TOKENS", "LoadedModel", "load_model"]
 
 # Batches run beside one another: with 2 of them, 256 and 512 are within 2% of each other, and 1024
 # is 6% slower (caches) and takes more memory.
 DEFAULT_MAX_BATCH_TOKENS = 512
+
+# A GPU runs one batch at a time, and a small one leaves most of it idle. Not measured yet:
+# `bench/gpu.sh` has the ladder.
+GPU_MAX_BATCH_TOKENS = 16_384
 
 # What a model of each task does, and what to use it with.
 _USES = {
@@ -23,6 +29,8 @@ _USES = {
     "token-classification": "labels the words of a text: use TokenClassifier, or `bertrt tag` "
     "(Classifier, `bertrt classify` and `bertrt serve` are for models that label whole texts)",
 }
+
+_logger = logging.getLogger("bertrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ def load_model(
     task: str | None = None,
     threads: int | None = None,
     precision: str = "auto",
-    max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     file_name: str | None = None,
     check_files: bool = True,
     check_answers: bool = True,
@@ -64,17 +72,34 @@ def load_model(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}: give 1 or more, or None for all CPUs")
-    if max_batch_tokens < 1:
+    if max_batch_tokens is not None and max_batch_tokens < 1:
         raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
     artifact = load_artifact(model, file_name=file_name, check_files=check_files)
     if task is not None and artifact.task != task:
         raise ArtifactError(
             f"{artifact.path} is a model for {artifact.task}, which {_USES[artifact.task]}"
         )
-    chosen = choose_precision(artifact, precision, device)
     tokenizer = TextTokenizer(artifact.tokenizer_path, artifact.max_length)
     count = threads or available_cpus()
-    session = load_session(artifact, chosen, device=choose_device(chosen, device), threads=count)
+    chosen, session = _start(artifact, precision, Device.parse(device), count)
     if check_answers and artifact.manifest is not None:
         check_golden(artifact.manifest["golden"], chosen, tokenizer, session)
-    return LoadedModel(artifact, chosen, tokenizer, session, count, max_batch_tokens)
+    default = DEFAULT_MAX_BATCH_TOKENS if session.provider == CPU else GPU_MAX_BATCH_TOKENS
+    size = max_batch_tokens or default
+    return LoadedModel(artifact, chosen, tokenizer, session, count, size)
+
+
+def _start(artifact: Artifact, precision: str, device: Device, threads: int) -> tuple[str, Session]:
+    """The best precision on the best device that starts."""
+    *better, last = devices_to_try(artifact, precision, device)
+    for candidate in better:
+        try:
+            chosen = choose_precision(artifact, precision, candidate)
+            return chosen, load_session(artifact, chosen, device=str(candidate), threads=threads)
+        except DeviceError as error:
+            _logger.warning("device='auto' takes the CPU: %s", error)
+    chosen = choose_precision(artifact, precision, last)
+    session = load_session(artifact, chosen, device=str(last), threads=threads)
+    if device.kind == "auto":
+        _logger.info("device='auto' took %s", session.provider)
+    return chosen, session

@@ -1,26 +1,42 @@
-"""Which of an artifact's graphs to run."""
+"""Which of an artifact's graphs to run, and on which device."""
 
 from bertrt.artifact import Artifact
+from bertrt.backend import cuda_is_available
+from bertrt.devices import Device
 from bertrt.errors import ArtifactError, DeviceError
 from bertrt.instructions import may_saturate
-from bertrt.session import cuda_is_available
 
-__all__ = ["PRECISIONS", "choose_device", "choose_precision"]
+__all__ = ["PRECISIONS", "choose_precision", "devices_to_try"]
 
-PRECISIONS = ("auto", "fp32", "int8")
+PRECISIONS = ("auto", "fp32", "int8", "fp16")
 
 # Graphs of integer products, which onnxruntime has for the CPU only; the names are the hub's.
 _INTEGER = ("int8", "quantized", "uint8")
 
+# What each device runs, the fastest first.
+_ON_GPU, _ON_CPU, _ON_CPU_WITHOUT_VNNI = ("fp16", "fp32"), ("int8", "fp32"), ("fp32", "int8")
 
-def choose_precision(artifact: Artifact, precision: str, device: str) -> str:
+
+def devices_to_try(artifact: Artifact, precision: str, device: Device) -> list[Device]:
+    """The devices for a model, the best first; of `auto` those alone that would run it."""
+    if device.kind != "auto":
+        return [device]
+    wanted = list(artifact.graphs) if precision == "auto" else [precision]
+    gpu, cpu = Device("cuda"), Device("cpu")
+    on_gpu = cuda_is_available() and not all(map(_is_integer, wanted))
+    if not on_gpu:
+        return [cpu]
+    return [gpu] if wanted == ["fp16"] else [gpu, cpu]
+
+
+def choose_precision(artifact: Artifact, precision: str, device: Device) -> str:
     """The precision to load: the one asked for, or for `auto` the best that the artifact holds.
 
-    On the CPU that is int8, but fp32 where 8-bit products are slow (x86 without VNNI); on CUDA it
-    is fp32, because the int8 operators run on the CPU only.
+    On a GPU that is fp16; on the CPU it is int8, but fp32 where 8-bit products are slow (x86
+    without VNNI). Each of the two graphs runs there alone; fp32 runs on both.
     A folder that bertrt did not make holds one graph, whose file's name names its precision.
-    Raises ArtifactError for a precision that is not there, DeviceError for int8 on CUDA, ValueError
-    for one that does not exist.
+    Raises ArtifactError for a precision that is not there, DeviceError for int8 on a GPU and fp16
+    on the CPU, ValueError for one that does not exist.
     """
     if artifact.manifest is None:
         return _only_precision(artifact, precision)
@@ -32,28 +48,30 @@ def choose_precision(artifact: Artifact, precision: str, device: str) -> str:
             f"{artifact.path} holds no {precision} graph, only {', '.join(held)}: export it again "
             f"with --precision {','.join([*held, precision])}"
         )
-    on_cuda = device == "cuda" or (device == "auto" and cuda_is_available())
-    if device == "cuda" and (precision == "int8" or "fp32" not in held):
+    cpu_order = _ON_CPU_WITHOUT_VNNI if may_saturate() else _ON_CPU
+    order = _ON_GPU if device.on_gpu else cpu_order
+    wanted = held if precision == "auto" else [precision]
+    for name in order:
+        if name in wanted:
+            return name
+    if not {*_ON_GPU, *_ON_CPU} & set(wanted):
+        raise ArtifactError(
+            f"{artifact.path} holds {', '.join(held)} only, which this bertrt does not know: "
+            "upgrade it with `pip install --upgrade bertrt`"
+        )
+    if device.on_gpu:
         raise DeviceError(
             "int8 runs on the CPU only: use device='cpu', or export the model with "
-            "--precision fp32 for device='cuda'"
+            f"--precision fp16 for device='{device}'"
         )
-    if precision != "auto":
-        return precision
-    order = ("fp32", "int8") if on_cuda or may_saturate() else ("int8", "fp32")
-    for name in order:
-        if name in held:
-            return name
-    raise ArtifactError(
-        f"{artifact.path} holds {', '.join(held)} only, which this bertrt does not know: "
-        "upgrade it with `pip install --upgrade bertrt`"
+    raise DeviceError(
+        "fp16 runs on CUDA only: use device='cuda', or export the model with --precision int8 or "
+        "fp32 for device='cpu'"
     )
 
 
-def choose_device(precision: str, device: str) -> str:
-    """The device to ask for: of `auto` the CPU, where CUDA would be given nothing to run."""
-    integer = precision.startswith(("qint8", "quint8")) or precision in _INTEGER
-    return "cpu" if device == "auto" and integer else device
+def _is_integer(precision: str) -> bool:
+    return precision.startswith(("qint8", "quint8")) or precision in _INTEGER
 
 
 def _only_precision(artifact: Artifact, precision: str) -> str:

@@ -1,41 +1,21 @@
-"""Batches to logits, through onnxruntime. The only file that imports it."""
+"""Batches to logits, through onnxruntime."""
 
-import logging
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bertrt.artifact import Artifact
-from bertrt.errors import ArtifactError, BackendError, DeviceError, MissingDependencyError
-from bertrt.instructions import may_saturate
+from bertrt.backend import create_gpu_session, create_session
+from bertrt.cuda import CudaSession
+from bertrt.devices import CPU, Device
+from bertrt.errors import ArtifactError, BackendError
 from bertrt.packing import PackedBatch
 from bertrt.padding import INPUTS, pad, unpad
 from bertrt.parallel import BatchSource, Feeds, run_parallel, run_source
 
-# The wheels report usage to Microsoft unless told not to, and a server should not.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-try:
-    import onnxruntime
-except ImportError as error:
-    raise MissingDependencyError(
-        "bertrt needs onnxruntime and finds none: install it with `pip install 'bertrt[cpu]'`, "
-        "or `pip install 'bertrt[gpu]'` for CUDA"
-    ) from error
-
-__all__ = [
-    "DEVICES",
-    "Session",
-    "create_session",
-    "cuda_is_available",
-    "feeds",
-    "load_session",
-]
-
-DEVICES = ("auto", "cpu", "cuda")
+__all__ = ["Session", "feeds", "load_session"]
 
 # The input that only packed graphs have.
 _LENGTHS = "lengths"
@@ -48,16 +28,16 @@ _TYPES = {
     "tensor(float)": np.float32,
 }
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_logger = logging.getLogger("bertrt")
-
 
 class Session:
     """A loaded graph of either layout. Thread-safe: several threads may run it at once.
 
+    device: a name that `Device.parse` takes, but for `auto`.
     task: text-classification gives a row of logits a text, token-classification a row a token.
     pad_token_id, first_position: what rows of a padded graph are filled up with, and the position
         of a text's first token.
+    max_length: tokens of a text at most; cuda_graphs: whether short batches are captured on CUDA.
+        The graph must be one for CUDA (fp16) then.
 
     provider: the execution provider that really runs it. layout: `packed` or `padded`, by the
     graph's inputs. labels: how many there are.
@@ -72,26 +52,27 @@ class Session:
         task: str = "text-classification",
         pad_token_id: int = 0,
         first_position: int = 0,
+        max_length: int = 512,
+        cuda_graphs: bool = False,
     ) -> None:
-        providers = _providers(device)
-        self._session = create_session(graph, providers, threads)
+        self._session = _open(
+            graph, Device.parse(device), threads, max_length=max_length, cuda_graphs=cuda_graphs
+        )
         self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != _CUDA:
-            raise DeviceError(
-                "onnxruntime has the CUDA provider but could not start it (no GPU, or its driver "
-                "or CUDA libraries are missing): see the error that it printed, or use device='cpu'"
-            )
-        if device == "auto":
-            _logger.info("device='auto' took %s", self.provider)
-            if self.provider not in providers[:1]:
-                _logger.warning("device='auto': CUDA could not be started; running on the CPU")
-        self._threads = threads if self.provider == _CPU else 1
+        self._threads = threads if self.provider == CPU else 1
         self._pad_token_id, self._first_position = pad_token_id, first_position
         self.layout = _graph_layout(self._session, graph)
         # Only padded logits of tokens have an axis more than those of a text.
         self._rank = 3 if (task, self.layout) == ("token-classification", "padded") else 2
         self._outputs = [_output_name(self._session, graph, task)]
         self.labels = self._label_count(graph, task)
+        if isinstance(self._session, CudaSession):
+            self._session.warm_up(self._outputs)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU runs it."""
+        return self.provider != CPU
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """The logits of a batch, float32 [texts, labels], or [tokens, labels] of tokens."""
@@ -172,6 +153,19 @@ class Session:
         return list(logits.shape)
 
 
+def _open(graph: Path, device: Device, threads: int, *, max_length: int, cuda_graphs: bool) -> Any:
+    """An onnxruntime.InferenceSession, or what is run as one."""
+    if device.kind == "auto":
+        raise ValueError("a session is on one device: load_model tries those of 'auto'")
+    if not device.on_gpu:
+        return create_session(graph, [CPU], threads)
+    cuda_graphs = cuda_graphs and device.kind == "cuda"
+    session = create_gpu_session(graph, device, cuda_graphs=cuda_graphs)
+    return CudaSession(
+        session, graphs=cuda_graphs, max_length=max_length, device_index=device.index
+    )
+
+
 def load_session(artifact: Artifact, precision: str, *, device: str, threads: int) -> Session:
     """The session of an artifact's graph, whose labels are as many as config.json names.
 
@@ -185,6 +179,8 @@ def load_session(artifact: Artifact, precision: str, *, device: str, threads: in
         task=artifact.task,
         pad_token_id=artifact.pad_token_id,
         first_position=artifact.first_position,
+        max_length=artifact.max_length,
+        cuda_graphs=precision == "fp16",
     )
     own = artifact.manifest is not None
     if session.layout != artifact.layout:
@@ -202,43 +198,8 @@ def load_session(artifact: Artifact, precision: str, *, device: str, threads: in
     return session
 
 
-def create_session(
-    graph: Path, providers: Sequence[str], threads: int, profile: Path | None = None
-) -> onnxruntime.InferenceSession:
-    """Load a graph with the options that suit packed graphs; ArtifactError if it cannot be.
-
-    profile: onnxruntime writes the times of every node to a file that begins so.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Shapes differ from batch to batch: plans for whole runs are seldom used again, and reusing one
-    # node's buffer for another keeps the largest ones allocated. Without them a process is smaller.
-    options.enable_mem_pattern = False
-    options.enable_mem_reuse = False
-    options.add_session_config_entry("session.prepack.enable_parallel", "1")
-    if may_saturate():
-        # Exact, if slower, 8-bit products; changes nothing in float.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    # Errors are raised; only why CUDA did not start is said in the log alone.
-    options.log_severity_level = 3 if _CUDA in providers else 4
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    try:
-        return onnxruntime.InferenceSession(
-            str(graph),
-            options,
-            providers=providers,
-            # The fused kernel is scalar: 6 times slower than Add and LayerNormalization.
-            disabled_optimizers=["SkipLayerNormFusion"],
-        )
-    except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise ArtifactError(f"onnxruntime cannot load {graph}: {error}") from error
-
-
 def feeds(
-    session: onnxruntime.InferenceSession,
+    session: Any,
     batch: PackedBatch,
     *,
     pad_token_id: int = 0,
@@ -259,7 +220,7 @@ def feeds(
     }
 
 
-def _graph_layout(session: onnxruntime.InferenceSession, graph: Path) -> str:
+def _graph_layout(session: Any, graph: Path) -> str:
     """`packed` or `padded`, by the graph's inputs; ArtifactError for one that cannot be fed."""
     inputs = session.get_inputs()
     packed = any(value.name == _LENGTHS for value in inputs)
@@ -280,24 +241,7 @@ def _graph_layout(session: onnxruntime.InferenceSession, graph: Path) -> str:
     return "packed" if packed else "padded"
 
 
-def cuda_is_available() -> bool:
-    """Whether this build of onnxruntime has the CUDA provider."""
-    return _CUDA in onnxruntime.get_available_providers()
-
-
-def _providers(device: str) -> list[str]:
-    if device not in DEVICES:
-        raise ValueError(f"device is {device!r}: choose one of {', '.join(DEVICES)}")
-    has_cuda = cuda_is_available()
-    if device == "cuda" and not has_cuda:
-        raise DeviceError(
-            "device='cuda' needs the CUDA build of onnxruntime and this is the CPU build: "
-            "`pip uninstall onnxruntime`, then `pip install 'bertrt[gpu]'`"
-        )
-    return [_CUDA, _CPU] if has_cuda and device != "cpu" else [_CPU]
-
-
-def _output_name(session: onnxruntime.InferenceSession, graph: Path, task: str) -> str:
+def _output_name(session: Any, graph: Path, task: str) -> str:
     """`logits`, or the only output whatever it is called."""
     names = [value.name for value in session.get_outputs()]
     if "logits" in names:

@@ -13,7 +13,7 @@ from bertrt.artifact import Artifact
 from bertrt.batches import run_batches
 from bertrt.errors import EmptyInputError, InputError
 from bertrt.inputs import as_strings, check_iterable
-from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, load_model
+from bertrt.loading import load_model
 from bertrt.postprocess import scores
 from bertrt.tokenizer import Window
 
@@ -59,7 +59,7 @@ class TokenClassifier:
         *,
         threads: int | None = None,
         precision: str = "auto",
-        max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        max_batch_tokens: int | None = None,
         file_name: str | None = None,
         check_files: bool = True,
         check_answers: bool = True,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Self, overload
 
-from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS, Classifier
+from bertrt.classifier import Classifier
 from bertrt.errors import EmptyInputError, InputError, TextTooLongError
 from bertrt.inputs import as_strings, check_iterable
 from bertrt.nli import (
@@ -40,7 +40,7 @@ class ZeroShotClassifier:
         device: str = "auto",
         threads: int | None = None,
         precision: str = "auto",
-        max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        max_batch_tokens: int | None = None,
         file_name: str | None = None,
         check_files: bool = True,
         check_answers: bool = True,

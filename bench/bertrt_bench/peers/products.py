@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
+from bertrt.backend import create_session
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
 from bertrt.packing import plan_batches
 from bertrt.parallel import run_parallel
-from bertrt.session import create_session
 from onnx_ir import tape
 from tokenizers import Tokenizer
 

@@ -13,6 +13,7 @@ from bertrt_export.passes.fuse_attention import FuseAttentionPass
 from bertrt_export.passes.heads_last_attention import HeadsLastAttentionPass
 from bertrt_export.passes.packed_attention import PackedAttentionPass
 from bertrt_export.passes.packed_inputs import PackedInputsPass
+from bertrt_export.passes.to_half import RoundToHalfPass, ToHalfPass
 from bertrt_export.passes.varlen_attention import VarlenAttentionPass
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "HeadsLastAttentionPass",
     "PackedAttentionPass",
     "PackedInputsPass",
+    "RoundToHalfPass",
+    "ToHalfPass",
     "VarlenAttentionPass",
     "packed_pipeline",
 ]

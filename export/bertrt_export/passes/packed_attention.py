@@ -76,8 +76,7 @@ def _rewrite(attention: ir.Node, offsets: tuple[ir.Value, ir.Value]) -> None:
         "PackedMultiHeadAttention",
         [query, key, value, None, *offsets],
         contrib_attributes(attention),
-        shape=value.shape,
-        dtype=dtype,
+        like=value,
         domain=CONTRIB,
     )
     rewriter.replace(rewriter.op("Unsqueeze", [attended, zero]))
@@ -111,8 +110,10 @@ def _offsets(rewriter: Rewriter, layout: PackedLayout) -> tuple[ir.Value, ir.Val
     places = op("Range", scalar_zero, size, scalar_one, shape=["places"])
     numbered = op("Reshape", places, shape, shape=rectangle)
     total = op("Gather", ends, last, shape=[1], axis=0)
-    after_tokens = op("Add", total, op("Sub", numbered, column_ends, shape=rectangle), shape=rectangle)
-    rank = op("Where", holds, op("Add", starts, columns, shape=rectangle), after_tokens, shape=rectangle)
+    token_rank = op("Add", starts, columns, shape=rectangle)
+    empty_before = op("Sub", numbered, column_ends, shape=rectangle)
+    empty_rank = op("Add", total, empty_before, shape=rectangle)
+    rank = op("Where", holds, token_rank, empty_rank, shape=rectangle)
     flat_rank = op("Reshape", rank, last, shape=["places"])
     by_rank = op("ScatterElements", places, flat_rank, places, shape=["places"], axis=0)
     offsets = op("Reshape", by_rank, shape, shape=rectangle)

@@ -38,10 +38,10 @@ class ToHalfPass(ir.passes.InPlacePass):
             for value in node.outputs:
                 if node not in exact and value.dtype == _FLOAT and not value.is_graph_output():
                     value.type = ir.TensorType(_HALF)
-        for output in graph.outputs:
-            node = output.producer()
-            if node is not None and node not in exact and output.dtype == _FLOAT:
-                _cast_output(node, output)
+        for output in list(graph.outputs):
+            maker = output.producer()
+            if maker is not None and maker not in exact and output.dtype == _FLOAT:
+                _cast_output(maker, output)
         return ir.passes.PassResult(model, modified=True)
 
 

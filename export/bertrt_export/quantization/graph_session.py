@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from bertrt.backend import create_session
 from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
 from bertrt.cpus import available_cpus
 from bertrt.packing import PackedBatch, pack, plan_batches
 from bertrt.parallel import run_parallel
-from bertrt.session import create_session, feeds
+from bertrt.session import feeds
 from bertrt.tokenizer import Encoding
 
 from bertrt_export.artifact_writer import save_graph

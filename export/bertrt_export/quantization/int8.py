@@ -1,6 +1,6 @@
 """A packed float graph to int8, with what was measured on the way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.search import Choice, Progress, Search, ladders, quantized, search
 from bertrt_export.verify import pytorch_logits
 
-__all__ = ["Independence", "Int8Result", "quantize"]
+__all__ = ["Independence", "Int8Result", "independence", "measurer", "quantize"]
 
 # Texts that are run alone as well, to see whether a batch changes their answers.
 _ALONE_TEXTS = 64
@@ -76,6 +76,19 @@ def quantize(
     )
     reference = np.concatenate(answers)
     units = ladders(graph, calibration, on_progress)
+    measure = measurer(checkpoint, texts, reference)
+    found = search(graph, units, verification, reference, measure, limits, on_progress)
+    if found.choice is None:
+        raise QuantizationError(_failure(found, limits, texts))
+    chosen = quantized(graph, found.choice)
+    apart = independence(GraphSession(chosen), verification, found.logits)
+    return Int8Result(chosen, found.choice, found, texts, limits, apart, reference)
+
+
+def measurer(
+    checkpoint: Checkpoint, texts: CalibrationTexts, reference: np.ndarray
+) -> Callable[[np.ndarray], Fidelity]:
+    """What compares logits with PyTorch's on the verification texts, float32 [texts, labels]."""
     single_label = is_single_label(checkpoint)
 
     def measure(logits: np.ndarray) -> Fidelity:
@@ -85,15 +98,10 @@ def quantize(
             # The label of a text says nothing of its tokens.
             None if checkpoint.per_token else texts.labels,
             single_label=single_label,
-            texts=len(verification) if checkpoint.per_token else None,
+            texts=len(texts.verification) if checkpoint.per_token else None,
         )
 
-    found = search(graph, units, verification, reference, measure, limits, on_progress)
-    if found.choice is None:
-        raise QuantizationError(_failure(found, limits, texts))
-    chosen = quantized(graph, found.choice)
-    independence = _independence(chosen, verification, found.logits)
-    return Int8Result(chosen, found.choice, found, texts, limits, independence, reference)
+    return measure
 
 
 def is_single_label(checkpoint: Checkpoint) -> bool:
@@ -104,10 +112,10 @@ def is_single_label(checkpoint: Checkpoint) -> bool:
     return config.problem_type in (None, "single_label_classification") and config.num_labels > 1
 
 
-def _independence(
-    graph: ir.Model, encodings: Sequence[Encoding], batched: np.ndarray
+def independence(
+    session: GraphSession, encodings: Sequence[Encoding], batched: np.ndarray
 ) -> Independence:
-    session = GraphSession(graph)
+    """How far the first texts' logits alone are from those that they got in batches."""
     few = encodings[:_ALONE_TEXTS]
     alone = np.concatenate([session.logits([encoding]) for encoding in few])
     difference = np.abs(alone - batched[: len(alone)])

@@ -4,16 +4,17 @@ import argparse
 from typing import TypeAlias
 
 from bertrt.classifier import Classifier
-from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS
+from bertrt.devices import Device
+from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, GPU_MAX_BATCH_TOKENS
 from bertrt.long_text import COMBINE, LONG_TEXT
 from bertrt.precision import PRECISIONS
-from bertrt.session import DEVICES
 
 __all__ = [
     "Commands",
     "add_batch_arguments",
     "add_long_text_arguments",
     "add_model_arguments",
+    "device",
     "load_classifier",
     "positive",
     "whole",
@@ -36,7 +37,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the ONNX file to run, in MODEL, such as onnx/model_quantized.onnx",
     )
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument(
+        "--device",
+        type=device,
+        default="auto",
+        help="cpu, cuda, tensorrt, of several GPUs cuda:1; default: CUDA where it works, else cpu",
+    )
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="default: the best that is there"
     )
@@ -74,8 +80,19 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-truncate", action="store_true", help="fail on a text over the model's limit"
     )
     parser.add_argument(
-        "--max-batch-tokens", type=positive, default=DEFAULT_MAX_BATCH_TOKENS, metavar="N"
+        "--max-batch-tokens",
+        type=positive,
+        metavar="N",
+        help=f"default: {DEFAULT_MAX_BATCH_TOKENS}, and {GPU_MAX_BATCH_TOKENS} on a GPU",
     )
+
+
+def device(text: str) -> str:
+    """An argument that names a device."""
+    try:
+        return str(Device.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def whole(text: str) -> int:

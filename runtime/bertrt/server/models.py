@@ -152,7 +152,7 @@ class ModelRegistry:
             classifier.session,
             done,
             counters,
-            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_tokens=classifier.max_batch_tokens,
             max_batch_texts=settings.max_batch_requests,
             max_wait=settings.max_wait_ms / 1000,
         )

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from bertrt.classifier import DEFAULT_MAX_BATCH_TOKENS
+from bertrt.devices import Device
+from bertrt.loading import DEFAULT_MAX_BATCH_TOKENS, GPU_MAX_BATCH_TOKENS
 from bertrt.long_text import COMBINE, LONG_TEXT, Combine, LongText, LongTextOptions
 from bertrt.precision import PRECISIONS
-from bertrt.session import DEVICES
 
 __all__ = ["Settings", "environment_name", "flag_name"]
 
@@ -30,7 +30,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "the address to listen at; 0.0.0.0 for all")
     port: int = _setting(8000, "the port to listen at; 0 for any that is free", least=0)
-    device: str = _setting("auto", "where to run the model", choices=DEVICES)
+    device: str = _setting(
+        "auto", "where to run the model: cpu, cuda, cuda:1, tensorrt, or CUDA where it works (auto)"
+    )
     precision: str = _setting("auto", "which of a model's graphs to run", choices=PRECISIONS)
     file_name: str | None = _setting(
         None, "the graph to run, of each model, relative to its folder: onnx/model_quantized.onnx"
@@ -38,8 +40,11 @@ class Settings:
     threads: int | None = _setting(
         None, "threads of the model; by default the CPUs this process may use", least=1
     )
-    max_batch_tokens: int = _setting(
-        DEFAULT_MAX_BATCH_TOKENS, "the places of one batch: its texts x its longest text", least=1
+    max_batch_tokens: int | None = _setting(
+        None,
+        "the places of one batch, its texts x its longest text; by default "
+        f"{DEFAULT_MAX_BATCH_TOKENS}, and {GPU_MAX_BATCH_TOKENS} on a GPU",
+        least=1,
     )
     max_batch_requests: int | None = _setting(None, "the texts of one batch at most", least=1)
     max_wait_ms: float = _setting(
@@ -104,6 +109,7 @@ class Settings:
                 raise ValueError(f"{option.name} is {value!r}: choose one of {allowed}")
             if "least" in limits and value is not None and not value >= limits["least"]:
                 raise ValueError(f"{option.name} is {value}: give {limits['least']} or more")
+        _ = Device.parse(self.device)  # refuses one that there is not
         _ = self.windows  # refuses options that do not go together
         if self.port > 65535:
             raise ValueError(f"port is {self.port}: give 65535 at most")

@@ -174,12 +174,14 @@ async def info(exchange: Exchange) -> Info:
     return Info(
         model_id=model.name,
         model_sha=model.sha256,
-        model_dtype={"fp32": "float32"}.get(classifier.precision, classifier.precision),
+        model_dtype={"fp32": "float32", "fp16": "float16"}.get(
+            classifier.precision, classifier.precision
+        ),
         served_model_name=model.name,
         model_type=_model_type(model),
         max_concurrent_requests=settings.max_concurrent_requests,
         max_input_length=classifier.artifact.max_length,
-        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_tokens=classifier.max_batch_tokens,
         max_batch_requests=settings.max_batch_requests,
         max_client_batch_size=settings.max_client_batch_size,
         auto_truncate=settings.auto_truncate,
