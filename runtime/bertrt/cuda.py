@@ -133,7 +133,7 @@ class CudaSession:
                     "its size from now on: a smaller max_batch_tokens would save the attempt",
                     size,
                 )
-            self._fits = size // 2
+            self._fits = max(half["input_ids"].size for half in _halves(feeds))
         return self._run_halves(outputs, feeds)
 
     def _run_halves(self, outputs: list[str], feeds: Feeds) -> list[np.ndarray]:
@@ -213,7 +213,7 @@ class _Captured:
             self._inputs[name].update_inplace(array)
         self._session.run_with_iobinding(self._binding, self._options)
         rows: np.ndarray = self._logits.numpy()[: tokens if self._per_token else texts]
-        return rows
+        return rows.copy()  # of a GPU's memory it is one already
 
 
 def _graph_number(number: int) -> onnxruntime.RunOptions:

@@ -43,7 +43,8 @@ def run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     options.log_severity_level = 4  # the tests of failures would print them
     proto = ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
-    wanted = {value.name for value in session.get_inputs()}
+    optional = session.get_overridable_initializers()
+    wanted = {value.name for value in (*session.get_inputs(), *optional)}
     given = {name: array for name, array in feeds.items() if name in wanted}
     outputs: list[np.ndarray] = session.run(None, given)
     return outputs
