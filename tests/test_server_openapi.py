@@ -50,7 +50,7 @@ _WITHOUT = [label for label in _OPERATIONS if label not in _WITH_BODY]
 def test_no_request_is_answered_otherwise_than_described(
     url: str, label: str, mode: GenerationMode
 ) -> None:
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(_OPERATIONS[label].as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
         case.call_and_validate(base_url=url, checks=_CHECKS)
