@@ -26,7 +26,8 @@ def devices_to_try(artifact: Artifact, precision: str, device: Device) -> list[D
     on_gpu = cuda_is_available() and not all(map(_is_integer, wanted))
     if not on_gpu:
         return [cpu]
-    return [gpu] if wanted == ["fp16"] else [gpu, cpu]
+    only_gpu = artifact.manifest is not None and wanted == ["fp16"]
+    return [gpu] if only_gpu else [gpu, cpu]
 
 
 def choose_precision(artifact: Artifact, precision: str, device: Device) -> str:
