@@ -102,10 +102,10 @@ def test_bodies_may_be_compressed(
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
-        ("gzip", gzip.compress(b" " * 60_000), 413),  # 90 bytes that unpack to too many
+        ("gzip", gzip.compress(b" " * 60_000, mtime=0), 413),  # 90 bytes that unpack to too many
         ("gzip", b"no gzip", 422),
         ("deflate", b"\x00", 422),
-        ("gzip", gzip.compress(b'{"inputs": "fun"}')[:-9], 422),
+        ("gzip", gzip.compress(b'{"inputs": "fun"}', mtime=0)[:-9], 422),
         ("br", b"x", 415),
     ],
 )

@@ -56,7 +56,7 @@ def _scores(predictions: list[Prediction]) -> dict[str, float]:
         (["a", " b "], ("a", " b ")),
         ("a", ("a",)),
         (" a b , c,, d ,", ("a b", "c", "d")),
-        ((label for label in "ab"), ("a", "b")),
+        pytest.param(iter("ab"), ("a", "b"), id="iterator"),
         (["a", "a"], ("a", "a")),
     ],
     ids=ascii,
