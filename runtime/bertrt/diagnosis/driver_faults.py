@@ -3,14 +3,14 @@
 from bertrt.diagnosis.facts import Facts
 from bertrt.diagnosis.fault import Fault, gpu_wheel
 from bertrt.diagnosis.nvidia import Driver
-from bertrt.diagnosis.packages import GPU_WHEEL
+from bertrt.diagnosis.packages import GPU_WHEEL, Packages
 
 __all__ = ["no_gpu", "old_driver", "old_gpu"]
 
 # NVIDIA's table of the oldest driver for each CUDA: docs.nvidia.com/deploy/cuda-compatibility.
 _OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
-# The last whose extras ask for CUDA 12; 1.27.0 asks for 13, by the metadata of both on PyPI.
-_LAST_FOR_CUDA_12 = "1.26.0"
+# By their metadata on PyPI, the extras of the one ask for CUDA 12, and those of the next for 13.
+_LAST_FOR_CUDA_12, _FIRST_FOR_CUDA_13 = "1.26.0", "1.27"
 # CUDA 13 has no code for GPUs before Turing.
 _OLDEST_GPU = {13: (7, 5)}
 
@@ -104,42 +104,53 @@ def _none_there(facts: Facts) -> Fault:
 
 def old_driver(facts: Facts) -> Fault | None:
     """A driver that does not run the CUDA that the wheel was built for."""
-    driver, major = facts.driver, facts.packages.cuda_major
-    if driver.cuda is None or major is None or driver.cuda >= (major, 0):
+    driver, major = facts.driver, _wanted_cuda(facts.packages)
+    if driver.cuda is None or driver.cuda >= (major, 0):
         return None
     oldest = _OLDEST_DRIVER.get(major)
     needed = f"driver {oldest} or newer" if oldest else "a newer driver"
     ubuntu = f" ({_UBUNTU})" if major == 13 else ""
     mend = f"Install {needed} on the host{ubuntu} and reboot"
     if major == 13 and driver.cuda >= (12, 0):
-        mend += f", or {_take_cuda_12()}"
+        mend += f", or {_take_cuda_12(facts.packages)}"
     release = f" {driver.release}" if driver.release else ""
     return Fault(
         f"The NVIDIA driver{release} is too old: it runs CUDA {_dotted(driver.cuda)} at most, and "
-        f"{gpu_wheel(facts.packages)} needs CUDA {major} and so {needed}.",
+        f"{_wheel(facts.packages)} needs CUDA {major} and so {needed}.",
         mend,
     )
 
 
 def old_gpu(facts: Facts) -> Fault | None:
     """GPUs that the wheel's CUDA has no code for."""
-    gpus, major = facts.driver.gpus, facts.packages.cuda_major
-    oldest = _OLDEST_GPU.get(major or 0)
+    gpus, major = facts.driver.gpus, _wanted_cuda(facts.packages)
+    oldest = _OLDEST_GPU.get(major)
     if oldest is None or not gpus or any(gpu.capability >= oldest for gpu in gpus):
         return None
     return Fault(
-        f"The {gpus[0].name} is too old for CUDA {major}, which {gpu_wheel(facts.packages)} needs: "
+        f"The {gpus[0].name} is too old for CUDA {major}, which {_wheel(facts.packages)} needs: "
         f"its compute capability is {_dotted(gpus[0].capability)}, and the least is "
         f"{_dotted(oldest)}.",
-        f"Use a newer GPU, or {_take_cuda_12()}",
+        f"Use a newer GPU, or {_take_cuda_12(facts.packages)}",
     )
 
 
-def _take_cuda_12() -> str:
-    # Both packages of cuDNN write the same files.
+def _wanted_cuda(packages: Packages) -> int:
+    """The CUDA of the wheel; without one, of what would be installed."""
+    return packages.cuda_major or 13
+
+
+def _wheel(packages: Packages) -> str:
+    known = packages.cuda_major is not None
+    return gpu_wheel(packages) if known else f"{GPU_WHEEL} since {_FIRST_FOR_CUDA_13}"
+
+
+def _take_cuda_12(packages: Packages) -> str:
+    # The packages of cuDNN for CUDA 12 and 13 write the same files.
+    names = " ".join([*packages.wheels, "nvidia-cudnn-cu13"])
     return (
         f"take the last {GPU_WHEEL} for CUDA 12, older than bertrt is measured with: "
-        f"`pip uninstall --yes {GPU_WHEEL} nvidia-cudnn-cu13 && "
+        f"`pip uninstall --yes {names} && "
         f"pip install '{GPU_WHEEL}[cuda,cudnn]=={_LAST_FOR_CUDA_12}'`"
     )
 

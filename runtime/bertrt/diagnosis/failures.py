@@ -34,6 +34,6 @@ def _failure(device: str, kind: str, faults: Sequence[Fault]) -> str:
     further = " ".join(fault.what for fault in faults[1:])
     not_all = f" That is not all: {further}" if further else ""
     return (
-        f"device={device!r} cannot be had here. {reason}, or use device='cpu'.{not_all} For all that "
-        f"was looked at, run `bertrt doctor --device {kind}`"
+        f"device={device!r} cannot be had here. {reason}, or use device='cpu'.{not_all} For all "
+        f"that was looked at, run `bertrt doctor --device {kind}`"
     )
