@@ -66,7 +66,7 @@ _MACHINE = Machine(
 )
 _LIBRARIES = tuple(Library(name, f"/site/nvidia/{name}") for name in cuda_libraries(13))
 # A healthy machine of each kind.
-_CPU = Facts({"bertrt": "0.1.0", "numpy": None}, _CPU_WHEEL, Driver(), (), _MACHINE)
+_CPU = Facts({"bertrt": "0.1.0"}, _CPU_WHEEL, Driver(), (), _MACHINE)
 _GPU = Facts({"bertrt": "0.1.0"}, _GPU_WHEEL, _DRIVER, _LIBRARIES, _MACHINE)
 
 _TO_GPU = "pip install 'bertrt[gpu]'"
@@ -123,6 +123,12 @@ def test_a_machine_with_a_gpu_is_healthy_with_the_gpu_build(device: str) -> None
 @pytest.mark.parametrize(
     ("facts", "what", "mend"),
     [
+        pytest.param(
+            replace(_CPU, versions={"bertrt": "0.1.0", "numpy": None, "tokenizers": None}),
+            "numpy and tokenizers are not installed, which bertrt needs.",
+            "`pip install numpy tokenizers`",
+            id="installed without its dependencies",
+        ),
         pytest.param(
             _installed(wheels={}, **_GONE),
             "onnxruntime is not installed.",
@@ -508,7 +514,6 @@ def test_page_of_a_healthy_machine(
     assert captured.out == (
         "Packages\n"
         "  bertrt       0.1.0\n"
-        "  numpy        not installed\n"
         "  onnxruntime  1.32.0\n"
         "  imported     onnxruntime 1.32.0\n"
         "  providers    CPUExecutionProvider\n"

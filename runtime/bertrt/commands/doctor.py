@@ -27,7 +27,8 @@ def main(words: Sequence[str]) -> int:
     facts = gather(arguments.device)
     faults = find_faults(facts, arguments.device)
     model = None
-    if arguments.model is not None and facts.packages.version is not None:
+    complete = facts.packages.version is not None and all(facts.versions.values())
+    if arguments.model is not None and complete:
         model, fault = _load(arguments.model, arguments.device)
         faults += [fault] if fault else []
     notes = find_notes(facts)

@@ -12,6 +12,7 @@ from bertrt.diagnosis.package_faults import (
     broken_module,
     cpu_build,
     foreign_module,
+    no_dependency,
     no_onnxruntime,
     several_wheels,
 )
@@ -21,7 +22,13 @@ __all__ = ["cuda_faults", "find_faults", "find_notes"]
 
 _Check: TypeAlias = Callable[[Facts], Fault | None]
 
-_PACKAGES: tuple[_Check, ...] = (no_onnxruntime, several_wheels, broken_module, foreign_module)
+_PACKAGES: tuple[_Check, ...] = (
+    no_dependency,
+    no_onnxruntime,
+    several_wheels,
+    broken_module,
+    foreign_module,
+)
 _CUDA: tuple[_Check, ...] = (cpu_build, no_gpu, old_driver, old_gpu, missing_libraries, no_tensorrt)
 _MACHINE: tuple[_Check, ...] = (no_avx2, small_quota)
 

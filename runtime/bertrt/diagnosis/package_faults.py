@@ -4,7 +4,26 @@ from bertrt.diagnosis.facts import Facts
 from bertrt.diagnosis.fault import Fault, listed
 from bertrt.diagnosis.packages import GPU_WHEEL, Packages
 
-__all__ = ["broken_module", "cpu_build", "foreign_module", "no_onnxruntime", "several_wheels"]
+__all__ = [
+    "broken_module",
+    "cpu_build",
+    "foreign_module",
+    "no_dependency",
+    "no_onnxruntime",
+    "several_wheels",
+]
+
+
+def no_dependency(facts: Facts) -> Fault | None:
+    """What pip brings with bertrt, unless it was told not to."""
+    names = [name for name, version in facts.versions.items() if version is None]
+    if not names:
+        return None
+    is_not = "is not" if len(names) == 1 else "are not"
+    return Fault(
+        f"{listed(names)} {is_not} installed, which bertrt needs.",
+        f"`pip install {' '.join(names)}`",
+    )
 
 
 def no_onnxruntime(facts: Facts) -> Fault | None:
