@@ -44,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] == [
-        "doctor"
-    ]:  # before the others are imported: they need what it may find missing
+    # Before the others are imported, which need what it may find missing.
+    if words[:1] == ["doctor"]:
         return doctor.main(words[1:])
     arguments = _parse(words)
     arguments.run(arguments)
