@@ -67,7 +67,7 @@ def test_a_local_model_loads_without_the_hub_client(
 
 
 def test_missing_onnxruntime_names_the_extra(serving_python: str) -> None:
-    program = "import sys; sys.modules['onnxruntime'] = None; import bertrt"
+    program = "import sys; sys.modules['onnxruntime'] = None; from bertrt import Classifier"
     ran = subprocess.run(
         [serving_python, "-c", program], capture_output=True, text=True, check=False
     )

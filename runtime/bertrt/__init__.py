@@ -1,7 +1,8 @@
 """bertrt: serve BERT-style text classifiers without PyTorch."""
 
-from bertrt.aggregation import Entity
-from bertrt.classifier import Classifier, classify_text
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from bertrt.errors import (
     ArtifactError,
     BackendError,
@@ -12,10 +13,14 @@ from bertrt.errors import (
     MissingDependencyError,
     TextTooLongError,
 )
-from bertrt.postprocess import Prediction, Ranked, WindowPrediction
-from bertrt.token_classifier import TokenClassifier
 from bertrt.version import __version__
-from bertrt.zero_shot import ZeroShotClassifier
+
+if TYPE_CHECKING:
+    from bertrt.aggregation import Entity
+    from bertrt.classifier import Classifier, classify_text
+    from bertrt.postprocess import Prediction, Ranked, WindowPrediction
+    from bertrt.token_classifier import TokenClassifier
+    from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "ArtifactError",
@@ -36,3 +41,24 @@ __all__ = [
     "__version__",
     "classify_text",
 ]
+
+# Where each of these is defined.
+_LAZY = {
+    "Classifier": "classifier",
+    "Entity": "aggregation",
+    "Prediction": "postprocess",
+    "Ranked": "postprocess",
+    "TokenClassifier": "token_classifier",
+    "WindowPrediction": "postprocess",
+    "ZeroShotClassifier": "zero_shot",
+    "classify_text": "classifier",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs onnxruntime at its first use: `bertrt doctor` runs where it is missing."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"bertrt.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value

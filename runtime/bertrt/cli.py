@@ -7,9 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bertrt.commands import classify, info, rerank, tag
+from bertrt.commands import doctor
 from bertrt.errors import BertrtError, MissingDependencyError
-from bertrt.server.cli import add_options, parse_models, settings_from
 from bertrt.version import __version__
 
 __all__ = ["main"]
@@ -26,9 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["bench"]:
         return _bench(words[1:])
-    arguments = _parse(words)
     try:
-        arguments.run(arguments)
+        code = _run(words)
         sys.stdout.flush()
     except (BertrtError, ValueError) as error:
         print(f"bertrt: error: {error}", file=sys.stderr)
@@ -42,6 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _run(words: list[str]) -> int:
+    # Before the others are imported, which need what it may find missing.
+    if words[:1] == ["doctor"]:
+        return doctor.main(words[1:])
+    arguments = _parse(words)
+    arguments.run(arguments)
     return 0
 
 
@@ -55,6 +62,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command line, and those of the commands by name."""
+    from bertrt.commands import classify, info, rerank, tag
+    from bertrt.server.cli import add_options
+
     parser = argparse.ArgumentParser(
         prog="bertrt", description="Classify text with a BERT model, without PyTorch."
     )
@@ -74,12 +84,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     add_options(serve)
     serve.set_defaults(run=_serve)
 
-    # Listed here; `main` hands it to the benchmark, which has a parser of its own.
+    # Listed here; `main` hands them on, since they have parsers of their own.
+    commands.add_parser("doctor", help=doctor.SUMMARY)
     commands.add_parser("bench", help="measure bertrt beside PyTorch and other engines")
     return parser, dict(commands.choices)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
+    from bertrt.server.cli import parse_models, settings_from
+
     settings, models = settings_from(arguments), parse_models(arguments.models)
     try:  # here, because a program that only classifies needs none of these packages
         from bertrt.server.run import serve

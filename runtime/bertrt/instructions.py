@@ -1,33 +1,70 @@
-"""What this CPU offers for 8-bit products."""
+"""What this CPU offers, above all for 8-bit products."""
 
 import platform
 from pathlib import Path
 
-__all__ = ["describe_int8", "has_vnni", "may_saturate"]
+__all__ = [
+    "cpu_name",
+    "describe_int8",
+    "has_avx2",
+    "has_vnni",
+    "instruction_sets",
+    "may_saturate",
+]
 
 _X86 = ("x86_64", "amd64", "i686")
 _VNNI = {"avx512_vnni", "avx_vnni", "avx512vnni", "avxvnni"}
+# Those that onnxruntime has kernels for: x86, then Arm. Linux's names.
+_RELEVANT = (
+    "avx avx2 fma f16c avx512f avx512bw avx512_vnni avx_vnni avx512_bf16 amx_int8 amx_bf16 "
+    "asimd asimddp i8mm bf16 sve sve2"
+).split()
 
 
-def _flags() -> frozenset[str] | None:
-    """The CPU's feature flags; None where the system does not list them."""
+def _cpuinfo(*names: str) -> str | None:
+    """The first value of one of these names in /proc/cpuinfo; None where there is none."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
+        if name.strip() in names:
+            return value.strip()
     return None
+
+
+def _flags() -> frozenset[str] | None:
+    """The CPU's feature flags; None where the system does not list them."""
+    value = _cpuinfo("flags", "Features")
+    return None if value is None else frozenset(value.split())
+
+
+def cpu_name() -> str:
+    """What the CPU calls itself, or its architecture where it has no name."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The CPU's instruction sets that matter to onnxruntime; empty where they are unknown."""
+    flags = _flags() or frozenset()
+    return tuple(name for name in _RELEVANT if name in flags)
+
+
+def has_avx2() -> bool | None:
+    """Whether an x86 CPU has AVX2; None where that is unknown or means nothing."""
+    flags = _x86_flags()
+    return None if flags is None else "avx2" in flags
 
 
 def has_vnni() -> bool | None:
     """Whether an x86 CPU has VNNI; None where that is unknown or means nothing."""
-    if platform.machine().lower() not in _X86:
-        return None
-    flags = _flags()
+    flags = _x86_flags()
     return None if flags is None else bool(flags & _VNNI)
+
+
+def _x86_flags() -> frozenset[str] | None:
+    return _flags() if platform.machine().lower() in _X86 else None
 
 
 def may_saturate() -> bool:
