@@ -25,6 +25,7 @@ from bertrt_export.checkpoint import Checkpoint, load_checkpoint
 from bertrt_export.checkpoint_files import one_line
 from bertrt_export.errors import UnsupportedModelError, VerificationError
 from bertrt_export.families import FAMILIES
+from bertrt_export.half import half_graph
 from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.search import ladders, quantized
@@ -36,6 +37,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from tests.cuda_operators import on_cpu
 from tests.helpers import edit_json
 from tests.tiny_taggers import save_tokenizer
 
@@ -288,6 +290,24 @@ def test_every_family_of_the_table_is_here() -> None:
 def test_logits_equal_pytorch_text_by_text(packed: Callable[[str], _Packed], name: str) -> None:
     for lengths in _LENGTHS:
         _assert_equals_pytorch(packed(name), _texts(lengths))
+
+
+@pytest.mark.parametrize("name", _KNOWN)
+def test_the_graph_for_cuda_answers_alike(packed: Callable[[str], _Packed], name: str) -> None:
+    """In float16, with its attention written out for the CPU; masks and biases are portable."""
+    model = packed(name)
+    graph = half_graph(model.checkpoint, max_length=_LONGEST)
+    assert not _attentions(graph) or _masked(graph)
+    half = GraphSession(on_cpu(graph))
+    for lengths in ([7, 7, 7], [5, 1, 40, _LONGEST, 17, 2], [1, _LONGEST]):
+        texts = _texts(lengths)
+        (logits,) = half.run(pack(texts))
+        expected = model.logits(texts)
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=0.03 * np.abs(expected).max())
+
+
+def _masked(graph: ir.Model) -> bool:
+    return all(node.inputs[3] is not None for node in _attentions(graph))
 
 
 @pytest.mark.parametrize("name", _NAMES)

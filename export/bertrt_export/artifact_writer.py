@@ -122,7 +122,9 @@ def _save_external(graph: ir.Model, file: Path) -> None:
     held = {
         value: value.const_value
         for value in graph.graph.initializers.values()
-        if value.const_value is not None and value.const_value.nbytes >= _MIN_EXTERNAL_BYTES
+        if value.const_value is not None
+        and value.const_value.nbytes >= _MIN_EXTERNAL_BYTES
+        and not value.is_graph_input()  # what an input is by default is no weight
     }
     tensors = list({id(tensor): tensor for tensor in held.values()}.values())
     stored = convert_tensors_to_external(tensors, file.parent, f"{file.name}.data")

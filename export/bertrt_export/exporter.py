@@ -12,8 +12,7 @@ from bertrt import BertrtError
 from bertrt.artifact import MIN_MAX_LENGTH
 from bertrt.loading import load_model
 from bertrt.packing import pack
-from bertrt.session import Session
-from bertrt.tokenizer import TextTokenizer
+from bertrt.tokenizer import Encoding, TextTokenizer
 
 from bertrt_export.artifact_writer import (
     BERTRT,
@@ -235,7 +234,7 @@ def _finish(
         max_length=tokenizer.max_length,
         verified=report.facts(),
         golden={
-            name: _golden_logits(checkpoint, _session(checkpoint, stage, name, report), tokenizer)
+            name: _golden_logits(checkpoint, _answering(checkpoint, stage, name, report), tokenizer)
             for name in precisions
         },
         layout=report.made.layout,
@@ -350,19 +349,20 @@ def _calibration_texts(file: CalibrationFile, checkpoint: Checkpoint) -> Calibra
     )
 
 
-def _session(
+def _answering(
     checkpoint: Checkpoint, folder: Path, precision: str, report: Report
-) -> Session | GraphSession:
-    """A graph that was written; of fp16, which runs on CUDA alone, what stands in for it."""
+) -> Callable[[Encoding], np.ndarray]:
+    """What asks a graph that was written; of fp16, which runs on CUDA, what stands in for it."""
     if precision == "fp16" and report.half is not None:
-        return GraphSession(report.half.rounded)
-    return open_graph(checkpoint, folder / GRAPH_FILES[precision])
+        rounded = GraphSession(report.half.rounded)
+        return lambda text: rounded.logits([text])
+    session = open_graph(checkpoint, folder / GRAPH_FILES[precision])
+    return lambda text: session.run(pack([text]))
 
 
 def _golden_logits(
-    checkpoint: Checkpoint, session: Session | GraphSession, tokenizer: TextTokenizer
+    checkpoint: Checkpoint, answer: Callable[[Encoding], np.ndarray], tokenizer: TextTokenizer
 ) -> list[np.ndarray]:
     """What a graph answers to each golden text by itself: float32 [labels], or [tokens, labels]."""
-    texts = tokenizer.encode(GOLDEN_TEXTS)
-    answers = [np.asarray(session.run(pack([text]))) for text in texts]
+    answers = [answer(text) for text in tokenizer.encode(GOLDEN_TEXTS)]
     return answers if checkpoint.per_token else [rows[0] for rows in answers]

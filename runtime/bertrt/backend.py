@@ -1,6 +1,7 @@
 """onnxruntime: what this build of it has, and its sessions."""
 
 import contextlib
+import ctypes
 import hashlib
 import io
 import logging
@@ -24,6 +25,12 @@ except ImportError as error:
         "bertrt needs onnxruntime and finds none: install it with `pip install 'bertrt[cpu]'`, "
         "or `pip install 'bertrt[gpu]'` for CUDA"
     ) from error
+
+if not hasattr(onnxruntime, "InferenceSession"):  # what is left where one of two wheels was removed
+    raise MissingDependencyError(
+        "the installed onnxruntime is not whole: `bertrt doctor` says what is wrong and how to "
+        "mend it"
+    )
 
 __all__ = ["create_gpu_session", "create_session", "cuda_is_available"]
 
@@ -96,7 +103,9 @@ def create_gpu_session(
     still, and whose report says what it costs.
     """
     wanted = TENSORRT if device.kind == "tensorrt" else CUDA
-    _preload_libraries()
+    # Of its own log only errors: it warns of providers that were never asked for.
+    onnxruntime.set_default_logger_severity(3)
+    _preload_libraries(wanted)
     cuda = {
         "device_id": str(device.index),
         "use_tf32": "0",
@@ -119,21 +128,17 @@ def _check_start(provider: str, device: Device) -> None:
     failure = cuda_failure if provider == CUDA else tensorrt_failure
     if provider not in onnxruntime.get_available_providers():
         raise DeviceError(failure(str(device)))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # `failure` says what is wrong, and how to mend it
     providers = [(provider, {"device_id": str(device.index)}), CPU]
     try:
-        session = onnxruntime.InferenceSession(
-            _IDENTITY, options, providers=providers, enable_fallback=0
-        )
+        session = onnxruntime.InferenceSession(_IDENTITY, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise DeviceError(f"{failure(str(device))} (onnxruntime: {error})") from error
     if session.get_providers()[0] != provider:
         raise DeviceError(failure(str(device)))
 
 
-def _preload_libraries() -> None:
-    """Load CUDA and cuDNN from pip's nvidia packages, where they are installed.
+def _preload_libraries(provider: str) -> None:
+    """Load CUDA, cuDNN and TensorRT from pip's packages, where they are installed.
 
     onnxruntime prints what it does not find; whether that matters shows when a session is made.
     """
@@ -142,6 +147,10 @@ def _preload_libraries() -> None:
             onnxruntime.preload_dlls()
         for line in printed.getvalue().splitlines():
             _logger.debug("onnxruntime: %s", line)
+    if provider == TENSORRT:  # which onnxruntime leaves to the loader's path
+        folder = Path(onnxruntime.__file__).parents[1] / "tensorrt_libs"
+        for library in sorted(folder.glob("libnv*.so.10")):
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def _tensorrt_options(graph: Path, device: Device) -> dict[str, str]:

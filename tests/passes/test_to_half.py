@@ -9,7 +9,8 @@ from bertrt_export.passes import RoundToHalfPass, ToHalfPass
 from tests.passes.graphs import graph, normal, op_types, run, tidy
 
 _LAYER = """(int64[n, 8] i) => (float[n, 8] y) {
-    whole = Cast<to = 1>(i) x = Mul(whole, hundredth) a = MatMul(x, W) b = Add(a, bias) c = LayerNormalization<axis = -1>(b, scale) y = Tanh(c) }"""
+    whole = Cast<to = 1>(i) x = Mul(whole, hundredth) a = MatMul(x, W) b = Add(a, bias)
+    c = LayerNormalization<axis = -1>(b, scale) y = Tanh(c) }"""
 # A table's row is looked up by an index that is computed in float32.
 _BUCKET = """(int64[n] i) => (float[n, 8] y) {
     far = Cast<to = 1>(i) log = Log(far) scaled = Mul(log, factor) index = Cast<to = 7>(scaled)
