@@ -148,6 +148,25 @@ def test_warming_up_captures_single_texts(file: Path) -> None:
     assert sorted(session._captured) == [Rung(n, 2) for n in (16, 32, 48, 64)]
 
 
+def test_where_capturing_fails_batches_run_as_they_are(
+    file: Path, plain: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = CudaSession(
+        create_session(file, [CPU], 1), graphs=True, max_length=_MAX_LENGTH, device="cpu"
+    )
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("bertrt.cuda._Captured.run", fail)
+    with caplog.at_level(logging.WARNING, "bertrt"):
+        session.warm_up(_LOGITS)
+    (record,) = caplog.records
+    assert "not be captured" in record.message and "is capturing" in record.message
+    batch = _batch([5, 6])
+    np.testing.assert_array_equal(session.run(_LOGITS, batch)[0], plain.run(_LOGITS, batch)[0])
+
+
 def test_without_graphs_nothing_is_captured(file: Path, plain: Any) -> None:
     session = CudaSession(create_session(file, [CPU], 1), graphs=False, max_length=_MAX_LENGTH)
     session.warm_up(_LOGITS)

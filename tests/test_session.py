@@ -9,6 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 from bertrt import ArtifactError, BackendError, BertrtError, DeviceError
+from bertrt.backend import create_session
+from bertrt.devices import Device
 from bertrt.packing import PackedBatch
 from bertrt.session import Session
 from onnx import TensorProto, helper
@@ -60,6 +62,24 @@ def test_cuda_without_the_cuda_build_says_how_to_get_it(graph: Path) -> None:
         Session(graph, device="cuda", threads=1)
     message = str(raised.value)
     assert "pip install 'bertrt[gpu]'" in message and "device='cpu'" in message
+
+
+def test_a_graph_that_cannot_be_captured_runs_as_it_is(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the CPU instead of a GPU, which refuses as one does that lacks an operator."""
+
+    def create(file: Path, device: Device, *, cuda_graphs: bool = False) -> Any:
+        if cuda_graphs:
+            raise ArtifactError("this session cannot use the graph capture feature")
+        return create_session(file, ["CPUExecutionProvider"], 1)
+
+    monkeypatch.setattr("bertrt.session.create_gpu_session", create)
+    session = Session(graph, device="cuda", threads=1, cuda_graphs=True)
+    assert "graph capture feature" in caplog.text
+    batch = _batch([101, 7, 102, 101, 102], [3, 2])
+    expected = Session(graph, device="cpu", threads=1).run(batch)
+    np.testing.assert_array_equal(session.run(batch), expected)
 
 
 def test_a_session_is_on_one_device(graph: Path) -> None:

@@ -102,15 +102,21 @@ class CudaSession:
         return self._thread.submit(self._run_fitting, list(outputs), feeds).result()
 
     def warm_up(self, outputs: Sequence[str]) -> None:
-        """Capture the graphs of single texts, so that no request has to wait for it."""
-        if not self._graphs:
-            return
+        """Capture the graphs of single texts, so that no request has to wait for it.
+
+        Where capturing fails, no batch is captured from then on.
+        """
         for tokens in _TOKENS:
-            if 2 <= tokens <= self._max_length:
-                ids = np.zeros(tokens - 1, dtype=np.int64)
-                lengths = np.array([tokens - 1], dtype=np.int32)
-                feeds: dict[str, np.ndarray] = dict.fromkeys(self._inputs, ids)
+            if not self._graphs or tokens > self._max_length:
+                return
+            ids = np.zeros(tokens - 1, dtype=np.int64)
+            lengths = np.array([tokens - 1], dtype=np.int32)
+            feeds: dict[str, np.ndarray] = dict.fromkeys(self._inputs, ids)
+            try:
                 self.run(outputs, {**feeds, _LENGTHS: lengths})
+            except Exception as error:  # onnxruntime's errors share no base class of their own
+                self._graphs = False
+                _logger.warning("short batches will not be captured as CUDA graphs: %s", error)
 
     def _run_fitting(self, outputs: list[str], feeds: Feeds) -> list[np.ndarray]:
         """Run a batch, or, where it does not fit into memory, its halves."""

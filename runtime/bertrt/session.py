@@ -1,5 +1,6 @@
 """Batches to logits, through onnxruntime."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ _TYPES = {
     "tensor(bool)": np.bool_,
     "tensor(float)": np.float32,
 }
+
+
+_logger = logging.getLogger("bertrt")
 
 
 class Session:
@@ -159,11 +163,16 @@ def _open(graph: Path, device: Device, threads: int, *, max_length: int, cuda_gr
         raise ValueError("a session is on one device: load_model tries those of 'auto'")
     if not device.on_gpu:
         return create_session(graph, [CPU], threads)
-    cuda_graphs = cuda_graphs and device.kind == "cuda"
-    session = create_gpu_session(graph, device, cuda_graphs=cuda_graphs)
-    return CudaSession(
-        session, graphs=cuda_graphs, max_length=max_length, device_index=device.index
-    )
+    session, captured = None, cuda_graphs and device.kind == "cuda"
+    if captured:
+        try:
+            session = create_gpu_session(graph, device, cuda_graphs=True)
+        except ArtifactError as error:  # an operator that the GPU lacks, or another reason
+            _logger.warning("short batches will not be captured as CUDA graphs: %s", error)
+            captured = False
+    if session is None:
+        session = create_gpu_session(graph, device)
+    return CudaSession(session, graphs=captured, max_length=max_length, device_index=device.index)
 
 
 def load_session(artifact: Artifact, precision: str, *, device: str, threads: int) -> Session:
