@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a first look, few rounds")
     parser.add_argument("--trial", action="store_true", help="all code, on the CPU, tiny sizes")
     parser.add_argument("--fresh", action="store_true", help="measure again what has been measured")
-    parser.add_argument("--seconds", type=float, default=1_150.0, help="of the whole run (default 1150)")
+    parser.add_argument(
+        "--seconds", type=float, default=1_150.0, help="of the whole run (default 1150)"
+    )
     names = ",".join(step.name for step in STEPS)
     parser.add_argument("--steps", default=names, help="separated by commas (default: all)")
     parser.add_argument("--results", type=Path, help="only make the report of such a file")

@@ -4,12 +4,22 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bertrt_bench.gpu.pool import BERTRT, COMPILED, EAGER, ENCODED, FLOOR
 from bertrt_bench.gpu.results import Results
 from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread, ratio
 
-__all__ = ["GOALS", "UNMEASURED", "Goal", "best_seconds", "share_of_floor", "table", "times_as_fast"]
+__all__ = [
+    "GOALS",
+    "UNMEASURED",
+    "Goal",
+    "best_seconds",
+    "share_of_floor",
+    "table",
+    "times_as_fast",
+]
 
 UNMEASURED = "unmeasured"
 
@@ -76,23 +86,8 @@ def times_as_fast(results: Results, step: str, engine: str, way: str = "arrival"
 def share_of_floor(results: Results, engine: str) -> Spread | None:
     """The floor's time as a part of an engine's, in %, on texts of one length."""
     seconds = results.data("equal").get("seconds", {})
-    found = _ratio(*(seconds.get(name, {}).get("arrival") for name in (FLOOR, engine)))
-    return None if found is None else _percent(found)
-
-
-def _percent(part: Spread) -> Spread:
-    return Spread(
-        *(
-            100 * value
-            for value in (
-                part.median,
-                part.first_quartile,
-                part.third_quartile,
-                part.low,
-                part.high,
-            )
-        )
-    )
+    floor, own = (seconds.get(name, {}).get("arrival") for name in (FLOOR, engine))
+    return _ratio([100 * value for value in floor] if floor else None, own)
 
 
 def _ratio(slow: Sequence[float] | None, fast: Sequence[float] | None) -> Spread | None:
@@ -154,7 +149,7 @@ def _company(results: Results, kind: str) -> float | None:
     """The largest |Δlogit| of its kind of all models and orders, between alone and in a batch."""
     models = results.data("independence").get("models", {})
     found = [order[kind] for orders in models.values() for order in orders.values()]
-    return max(found) if found else None
+    return float(np.max(found)) if found else None  # NaN, where one of them is that
 
 
 def _show_company(results: Results) -> str:
