@@ -10,15 +10,14 @@ from bertrt_bench.gpu.pool import BERTRT, COMPILED, EAGER, ENGINES, FLOOR, Pool
 from bertrt_bench.gpu.settings import Settings
 from bertrt_bench.peers.padded import load_tokenizer
 
-__all__ = ["BATCH", "equal", "ragged", "single"]
-
-BATCH = 32  # texts a call, of engines that do not make batches by themselves
+__all__ = ["EQUAL", "RAGGED", "equal", "ragged", "single"]
 
 # A compiled shape is compiled at its first coming, recorded at its second and replayed from then.
 _WARM_UP = 3
 
 _SINGLE = (BERTRT, EAGER, COMPILED, "pytorch_cuda_graph", FLOOR)
-_ALL = tuple(name for name in ENGINES if name != "pytorch_fp32")
+RAGGED = tuple(name for name in ENGINES if name != "pytorch_fp32")
+EQUAL = tuple(name for name in RAGGED if name != "bertrt_cuda_fp32")  # takes seconds a pass
 
 
 def ragged(settings: Settings, pool: Pool) -> dict[str, Any]:
@@ -27,14 +26,13 @@ def ragged(settings: Settings, pool: Pool) -> dict[str, Any]:
     lengths = [len(e.ids) for e in load_tokenizer(pool.checkpoint).encode_batch_fast(texts)]
     order = sorted(range(len(texts)), key=lambda position: -lengths[position])
     ways = {"arrival": texts, "sorted": [texts[position] for position in order]}
-    return {"tokens": sum(lengths), **_compare(settings, pool, _ALL, ways)}
+    return {"tokens": sum(lengths), **_compare(settings, pool, RAGGED, ways)}
 
 
 def equal(settings: Settings, pool: Pool) -> dict[str, Any]:
     """Many texts of one length: nothing is padded, and the products have most of the time."""
     texts = equal_texts(settings.equal_tokens, settings.equal_texts, pool.checkpoint)
-    names = [name for name in _ALL if name != "bertrt_cuda_fp32"]
-    found = _compare(settings, pool, names, {"arrival": texts})
+    found = _compare(settings, pool, EQUAL, {"arrival": texts})
     return {"tokens": settings.equal_tokens * len(texts), **found}
 
 
@@ -52,9 +50,7 @@ def _compare(
     ]
 
     def classify(name: str, way: str, least_seconds: float) -> float | None:
-        texts = ways[way]
-        size = len(texts) if ENGINES[name].own_batches else BATCH
-        answer = pool.ask(name, lambda worker: worker.classify(texts, size, least_seconds))
+        answer = pool.classify(name, ways[way], least_seconds)
         if answer is None:
             return None
         if way == "arrival":
@@ -88,19 +84,13 @@ def single(settings: Settings, pool: Pool) -> dict[str, Any]:
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for name, length in turns:
         for _ in range(_WARM_UP):
-            pool.ask(name, lambda worker, text=texts[length]: worker.classify([text], 1))
+            pool.classify(name, [texts[length]])
     for name, length in _rotated(turns, settings.rounds):
-        answer = pool.ask(
-            name,
-            lambda worker, text=texts[length]: worker.repeat(
-                text, settings.turn_seconds / 2, least=settings.runs, most=1_000
-            ),
-        )
-        if answer is not None:
+        runs = pool.repeat(name, texts[length], settings.turn_seconds / 2, settings.runs)
+        if runs is not None:
             here = found.setdefault(name, {}).setdefault(str(length), {"p50": [], "p99": []})
             for percentile in (50, 99):
-                value = float(np.percentile(answer[0], percentile))
-                here[f"p{percentile}"].append(value)
+                here[f"p{percentile}"].append(float(np.percentile(runs, percentile)))
     return {"seconds": found, "failures": dict(pool.failures)}
 
 

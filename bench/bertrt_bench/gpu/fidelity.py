@@ -1,16 +1,17 @@
 """Whether float16 on the GPU answers as PyTorch does, and whatever else is in the batch."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from bertrt.packing import pack
+from bertrt.session import Session
+from bertrt.tokenizer import Encoding
 
-from bertrt_bench.fidelity import independence as measured_independence
 from bertrt_bench.gpu import api
-from bertrt_bench.gpu.comparison import BATCH
 from bertrt_bench.gpu.models import is_there, unseen_texts
-from bertrt_bench.gpu.pool import BERTRT, EAGER, ENGINES, Pool
+from bertrt_bench.gpu.pool import BERTRT, EAGER, Pool
 from bertrt_bench.gpu.settings import Settings
 from bertrt_bench.results import Answers
 
@@ -36,10 +37,7 @@ def parity(settings: Settings, pool: Pool) -> dict[str, Any]:
     for model in trained_models(settings):
         models[model] = {}
         with Pool(settings, model) as own:
-            logits = {}
-            for name in (_REFERENCE, EAGER, BERTRT):
-                size = len(texts) if ENGINES[name].own_batches else BATCH
-                logits[name] = own.ask(name, lambda w, size=size: w.classify(texts, size))
+            logits = {name: own.classify(name, texts) for name in (_REFERENCE, EAGER, BERTRT)}
             right = logits[_REFERENCE]
             for name, found in logits.items():
                 if right is not None and found is not None:
@@ -51,6 +49,9 @@ def parity(settings: Settings, pool: Pool) -> dict[str, Any]:
 
 def independence(settings: Settings) -> dict[str, Any]:
     """A text's logits alone against those in 50 random batches of 32, and in shuffled order."""
+    # Imported here: PyTorch comes with it, which the other steps need not wait for.
+    from bertrt_bench.fidelity import independence as measured
+
     texts, _ = unseen_texts(settings.texts)
     models: dict[str, Any] = {}
     for model in (*trained_models(settings), settings.model):
@@ -58,8 +59,10 @@ def independence(settings: Settings) -> dict[str, Any]:
         session = classifier.session
         encodings = classifier.tokenizer.encode(texts)
         alone = np.concatenate([session.run(pack([encoding])) for encoding in encodings])
-        found = measured_independence(
-            lambda batch, session=session: session.run(pack(batch)), encodings, alone, alone
-        )
+
+        def run(batch: Sequence[Encoding], session: Session = session) -> np.ndarray:
+            return session.run(pack(batch))
+
+        found = measured(run, encodings, alone, alone)
         models[model] = {order: dataclasses.asdict(value) for order, value in found.items()}
     return {"texts": len(texts), "models": models}

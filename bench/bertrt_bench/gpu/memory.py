@@ -3,9 +3,8 @@
 import subprocess
 from typing import Any
 
-from bertrt_bench.gpu.comparison import BATCH
 from bertrt_bench.gpu.models import equal_texts, unseen_texts
-from bertrt_bench.gpu.pool import COMPILED, ENGINES, Pool
+from bertrt_bench.gpu.pool import BATCH, COMPILED, ENGINES, Pool
 from bertrt_bench.gpu.settings import Settings
 from bertrt_bench.peers.remote import RemotePeer
 

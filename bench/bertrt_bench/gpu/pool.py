@@ -2,17 +2,29 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
+
+import numpy as np
 
 from bertrt_bench.gpu.models import checkpoint_of
 from bertrt_bench.gpu.settings import Settings
 from bertrt_bench.peers.registry import PEERS, Peer
 from bertrt_bench.peers.remote import PeerError, RemotePeer
 
-__all__ = ["BERTRT", "COMPILED", "EAGER", "ENCODED", "ENGINES", "FLOOR", "TOKENIZATION", "Pool"]
+__all__ = [
+    "BATCH",
+    "BERTRT",
+    "COMPILED",
+    "EAGER",
+    "ENCODED",
+    "ENGINES",
+    "FLOOR",
+    "TOKENIZATION",
+    "Pool",
+]
 
 BERTRT, EAGER, COMPILED = "bertrt_cuda", "pytorch_cuda_fp16", "pytorch_cuda_compile"
 FLOOR, ENCODED, TOKENIZATION = "floor_cuda_fp16", "bertrt_cuda_encoded", "tokenization"
@@ -41,8 +53,12 @@ ENGINES: dict[str, Peer] = {
     "pytorch_fp32": PEERS["pytorch_fp32"],
 }
 
+BATCH = 32  # texts a call, of engines that do not make batches by themselves
+
 _TIMEOUT = 150.0
 _COMPILE_TIMEOUT = 330.0  # the shapes of a set of texts are compiled within one call
+
+_MOST_RUNS = 1_000
 
 _T = TypeVar("_T")
 
@@ -79,6 +95,19 @@ class Pool:
         """End all workers; the next use starts them anew."""
         for name in list(self._workers):
             self._workers.pop(name).quit()
+
+    def classify(
+        self, name: str, texts: Sequence[str], least_seconds: float = 0.0
+    ) -> tuple[float, np.ndarray] | None:
+        """Seconds and logits of a pass over the texts: all in one call, or 32 a call."""
+        size = len(texts) if ENGINES[name].own_batches else BATCH
+        return self.ask(name, lambda worker: worker.classify(texts, size, least_seconds))
+
+    def repeat(self, name: str, text: str, seconds: float, least: int) -> list[float] | None:
+        """The seconds of each run on one text, for so long."""
+        most = max(_MOST_RUNS, least)
+        answer = self.ask(name, lambda worker: worker.repeat(text, seconds, least=least, most=most))
+        return None if answer is None else answer[0]
 
     def ask(self, name: str, action: Callable[[RemotePeer], _T]) -> _T | None:
         """What an engine answers; None if it fails now or has failed before."""

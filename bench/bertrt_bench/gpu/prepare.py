@@ -22,11 +22,12 @@ def facts(settings: Settings) -> dict[str, Any]:
     import onnxruntime
     import torch
 
+    cudnn: Any = torch.backends.cudnn
     found: dict[str, Any] = {
         "nvidia_smi": _nvidia_smi(),
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": cudnn.version(),
         "onnxruntime": onnxruntime.__version__,
         "onnxruntime_build": onnxruntime.get_build_info(),
         "providers": onnxruntime.get_available_providers(),

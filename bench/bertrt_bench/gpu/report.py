@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bertrt_bench.gpu.comparison import EQUAL, RAGGED
 from bertrt_bench.gpu.goals import UNMEASURED, best_seconds, share_of_floor, table, times_as_fast
 from bertrt_bench.gpu.pool import BERTRT, ENGINES, TOKENIZATION
 from bertrt_bench.gpu.results import Results
@@ -18,6 +19,8 @@ from bertrt_bench.grid import Grid
 from bertrt_bench.measure import Spread
 
 __all__ = ["engines_table", "grids", "write_report"]
+
+_SINGLES = "One text at a time"
 
 # In a table of seconds, PyTorch in float32 on the CPU has no place.
 _ENGINES = {name: peer.title for name, peer in ENGINES.items() if name != "pytorch_fp32"}
@@ -71,7 +74,9 @@ def engines_table(results: Results) -> Grid:
                 _shown(best_seconds(results, "ragged", name), _rate(results, "ragged")),
                 "–" if name == BERTRT else _shown(slower, lambda found: found.format(2, "x")),
                 _shown(best_seconds(results, "equal", name), _rate(results, "equal")),
-                _shown(share_of_floor(results, name), lambda found: found.format(1, "%")),
+                "–"
+                if name == TOKENIZATION
+                else _shown(share_of_floor(results, name), lambda found: found.format(1, "%")),
             )
         )
     return Grid(
@@ -105,15 +110,15 @@ def _tokenization(results: Results) -> str:
 def _ways(results: Results) -> Grid:
     """Texts a second in every way that they were handed over."""
     rows = []
-    for step in ("ragged", "equal"):
+    for step, planned in (("ragged", RAGGED), ("equal", EQUAL)):
         data = results.data(step)
-        for name, title in _ENGINES.items():
+        for name in planned:
             ways = data.get("seconds", {}).get(name, {"arrival": None})
             apart = data.get("differences", {}).get(name)
             for way, seconds in ways.items():
                 rows.append(
                     (
-                        f"{step}: {title}",
+                        f"{step}: {_ENGINES[name]}",
                         "all in one call" if ENGINES[name].own_batches else f"32 a call, {way}",
                         _shown(seconds, _rate(results, step)),
                         _shown(apart, lambda found: f"{found['mean']:.1e}, {found['max']:.1e}"),
@@ -129,14 +134,16 @@ def _ways(results: Results) -> Grid:
 
 def _singles(results: Results) -> Grid:
     found = results.data("single").get("seconds", {})
-    lengths = sorted({int(length) for by_length in found.values() for length in by_length}) or [128]
-    names = [name for name in _ENGINES if name in found] or [BERTRT]
+    if not found:
+        return Grid(_SINGLES, "", ("tokens", _ENGINES[BERTRT]), (("–", UNMEASURED),))
+    lengths = sorted({int(length) for by_length in found.values() for length in by_length})
+    names = [name for name in _ENGINES if name in found]
     rows = []
     for length in lengths:
         cells = [found.get(name, {}).get(str(length)) for name in names]
-        rows.append((str(length), *(_shown(cell, lambda c: _ms(c["p50"])) for cell in cells)))
+        rows.append((str(length), *("–" if c is None else _ms(c["p50"]) for c in cells)))
     return Grid(
-        "One text at a time",
+        _SINGLES,
         "p50 of a round in ms, tokenization included: the median of the rounds, and their "
         "quartiles.",
         ("tokens", *(_ENGINES[name] for name in names)),

@@ -1,6 +1,7 @@
 """What is measured on the GPU, and how often."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ class Settings:
             "texts": 40,
             "equal_texts": 33,
             "equal_tokens": 16,
-            "lengths": (8, 16, 33),
-            "compiled_lengths": (16,),
+            "lengths": (8, 128),
+            "compiled_lengths": (128,),
             "shapes": ((1, 16), (3, 8)),
             "ladder": (64, 256),
             "turn_seconds": 0.0,
@@ -81,8 +82,9 @@ class Settings:
         return self.work / "gpu" / model
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {**dataclasses.asdict(self), "work": str(self.work)}
+        """As JSON has it: lists, and no paths."""
+        content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Settings":

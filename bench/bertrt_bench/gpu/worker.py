@@ -1,4 +1,4 @@
-"""The process of one isolated step: `python -m bertrt_bench.gpu.worker STEP SETTINGS.json OUT.json`."""
+"""The process of an isolated step: `python -m bertrt_bench.gpu.worker STEP SETTINGS OUT`."""
 
 import json
 import sys

@@ -30,11 +30,12 @@ def load(folder: Path, checkpoint: Path, threads: int) -> PaddedModel:
     # Without a GPU there is nothing to capture, and compiling would take minutes.
     how: dict[str, Any] = {"mode": "reduce-overhead"} if ON_GPU else {"backend": "eager"}
     compiled: Any = torch.compile(module, dynamic=False, **how)
+    compiler: Any = torch.compiler
 
     @torch.no_grad()
     def engine(inputs: dict[str, np.ndarray]) -> np.ndarray:
         # What the last run gave may be overwritten: it has been copied.
-        torch.compiler.cudagraph_mark_step_begin()
+        compiler.cudagraph_mark_step_begin()
         output = compiled(**tensors(few_shapes(inputs)))
         logits: np.ndarray = output.logits[: len(inputs["input_ids"])].float().cpu().numpy()
         return logits

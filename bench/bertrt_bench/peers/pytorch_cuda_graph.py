@@ -80,7 +80,8 @@ def captured(
     if not ON_GPU:
         result = action().clone()
         return lambda: result.copy_(action()), result
-    side = torch.cuda.Stream()
+    cuda: Any = torch.cuda  # some of it has no types
+    side = cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UP):
