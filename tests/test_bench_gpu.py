@@ -205,12 +205,13 @@ def test_a_step_that_fails_stops_no_other(tmp_path: Path) -> None:
         Step("first", "", isolated=lambda settings: {"device": settings.device}),
         Step("second", "", isolated=_fail),
         Step("third", "", isolated=lambda settings: {"failures": {"a part": "broke"}}),
+        Step("fourth", "", isolated=lambda settings: {"no JSON": object()}),
     ]
     said = _run(steps, results, tmp_path)
     kept = Results.load(tmp_path / "results.json")
     assert kept == results
     assert results.data("first") == {"device": "cpu"}
-    assert list(results.errors()) == ["second", "third, a part"]
+    assert list(results.errors()) == ["second", "third, a part", "fourth"]
     assert "fallen off the bus" in results.errors()["second"]
     assert any("a part FAILED: broke" in words for words in said)
 
@@ -226,8 +227,12 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """What failed is tried again, and what was done is not."""
     ran: list[str] = []
 
+    def note(name: str) -> dict[str, Any]:
+        ran.append(name)
+        return {}
+
     def step(name: str) -> Step:
-        return Step(name, "", isolated=lambda settings: ran.append(name) or {})
+        return Step(name, "", isolated=lambda settings: note(name))
 
     steps = {"done": StepResult(1.0, {"kept": 1}), "failed": StepResult(1.0, error="x")}
     results = Results(steps=steps)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bertrt.artifact import load_artifact
 from bertrt.packing import PackedBatch, pack, plan_batches
-from bertrt.tokenizer import Encoding
+from bertrt.tokenizer import Encoding, TextTokenizer
 
 from bertrt_bench.gpu import api
 from bertrt_bench.gpu.models import checkpoint_of, equal_texts, unseen_texts
@@ -114,13 +115,13 @@ def _export_forms(settings: Settings) -> dict[str, str]:
     missing = [form for form in api.FORMS if form not in there]
     if not missing:
         return {}
-    checkpoint = checkpoint_of(settings.model, settings)
+    packed = api.packed_model(checkpoint_of(settings.model, settings))
     failures = {}
     for form in missing:
         folder = settings.folder(settings.model) / "forms" / form
         try:
-            # Traced anew for each: a form's passes may change the model that they are given.
-            api.attention_graph(api.packed_model(checkpoint), form, folder)
+            # A copy for each: a form's passes may change the model that they are given.
+            api.attention_graph(packed.clone(), form, folder)
         except Exception as error:  # one form that cannot be exported is a result too
             failures[form] = f"{type(error).__name__}: {error}"
     return failures
@@ -128,8 +129,9 @@ def _export_forms(settings: Settings) -> dict[str, str]:
 
 def _ragged(settings: Settings) -> list[Encoding]:
     """The sentences, tokenized as the artifact does."""
-    classifier = api.classifier(settings.folder(settings.model) / "artifact")
-    return classifier.tokenizer.encode(unseen_texts(settings.texts)[0])
+    artifact = load_artifact(settings.folder(settings.model) / "artifact")
+    tokenizer = TextTokenizer(artifact.path, artifact.max_length)
+    return tokenizer.encode(unseen_texts(settings.texts)[0])
 
 
 def _batches(encodings: Sequence[Encoding], places: int) -> list[PackedBatch]:

@@ -98,6 +98,7 @@ def _outcome(
         else:
             pools.rest()
             data = isolate(step, settings)
+        data = json.loads(json.dumps(data))  # what cannot be saved is this step's failure too
     except Exception as error:  # whatever it is, the other steps are worth their time
         trace = "" if isinstance(error, StepError) else f"\n{traceback.format_exc()}"
         message = f"{type(error).__name__}: {error}{trace}"
