@@ -18,16 +18,17 @@
 #     split --bytes=44M --numeric-suffixes --suffix-length=2 "$wheel" "bench/.gpu/parts/${wheel##*/}."
 #   done
 # Then bring bench/.gpu/parts over, one part at a time if need be, and other wheels, whole, to
-# bench/.gpu/wheels. git ignores bench/.gpu.
+# bench/.gpu/wheels ($CARRIED for another folder). git ignores bench/.gpu.
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 out=${OUT:-build/bench/reports/gpu}
-carried=bench/.gpu
-site=$PWD/$carried/site
+carried=${CARRIED:-bench/.gpu}
 mkdir -p "$out" "$carried/wheels"
+carried=$(cd "$carried" && pwd)
+site=$carried/site
 
 fail() {
   echo "bench/gpu.sh: $*" >&2
@@ -41,7 +42,7 @@ join_parts() {
   wheel=$carried/wheels/${name%.*}
   if [ -e "$wheel" ]; then return; fi
   cat "${parts[@]}" >"$wheel.partial"
-  "$python" -m zipfile --test "$wheel.partial" >/dev/null ||
+  "$python" -m zipfile --test "$wheel.partial" >/dev/null 2>&1 ||
     fail "the ${#parts[@]} parts in $carried/parts do not make up a wheel: is one missing?"
   mv "$wheel.partial" "$wheel"
 }

@@ -396,6 +396,7 @@ def test_the_script_names_what_is_missing(tmp_path: Path) -> None:
     if gpu_lacks() is None:
         pytest.skip("there is a GPU: the script would measure")
     environment = {**os.environ, "OUT": str(tmp_path / "out"), "PYTHON": sys.executable}
+    environment["CARRIED"] = str(tmp_path / "carried")
     script = str(_ROOT / "bench" / "gpu.sh")
     ran = subprocess.run([script], env=environment, capture_output=True, text=True)
     assert ran.returncode == 2

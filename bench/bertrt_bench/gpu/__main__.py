@@ -30,6 +30,9 @@ _SECONDS = 1_150.0
 def main() -> int:
     """Run the command."""
     arguments = _parser().parse_args()
+    folder = Path("build/bench/gpu-trial" if arguments.trial else "build/bench")
+    arguments.work = arguments.work or folder
+    arguments.output = arguments.output or folder / "reports" / "gpu"
     if arguments.results is not None:
         return _report(Results.load_or_empty(arguments.results), arguments.output)
     settings = _settings(arguments)
@@ -39,6 +42,8 @@ def main() -> int:
     kept = settings.work / "gpu" / "results.json"
     results = Results() if arguments.fresh else Results.load_or_empty(kept)
     if results.settings != _comparable(settings):
+        if kept.exists():  # figures of other settings, which cost a GPU's time
+            kept.replace(kept.with_name("results-before.json"))
         results = Results(machine_facts(), _comparable(settings))
         results.started = datetime.now(UTC).isoformat(timespec="seconds")
     begin = time.perf_counter()
@@ -92,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="(default 7)")
     parser.add_argument("--threads", type=int, help="of each engine on the CPU (default: all)")
     parser.add_argument("--max-batch-tokens", type=int, help="places of bertrt's batches")
-    parser.add_argument("--work", type=Path, default=Path("build/bench"), help="where models go")
-    parser.add_argument("--output", type=Path, default=Path("build/bench/reports/gpu"))
+    parser.add_argument("--work", type=Path, help="where models go (default build/bench)")
+    parser.add_argument("--output", type=Path, help="(default build/bench/reports/gpu)")
     parser.add_argument("--quick", action="store_true", help="a first look, few rounds")
     parser.add_argument("--trial", action="store_true", help="all code, on the CPU, tiny sizes")
     parser.add_argument("--fresh", action="store_true", help="measure again what has been measured")
