@@ -25,7 +25,7 @@ def memory(settings: Settings, pool: Pool) -> dict[str, Any]:
     ragged = unseen_texts(settings.texts)[0]
     texts, tokens = settings.shapes[-1]
     long = equal_texts(tokens, texts, pool.checkpoint)
-    for name in _NAMES:
+    for name in settings.in_memory or _NAMES:
         before = used_mib()
         size = len(ragged) if ENGINES[name].own_batches else BATCH
         stages: dict[str, float | None] = {}

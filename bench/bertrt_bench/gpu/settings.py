@@ -25,6 +25,7 @@ class Settings:
     texts: of SST-2, for ragged batches and for parity. equal_texts, equal_tokens: texts of one
     length. lengths: of single texts; compiled_lengths: those that are compiled for as well.
     shapes: texts and tokens of the batches that attention is compared on. ladder: places a batch.
+    in_memory: engines whose memory is measured; none: all that answer.
     turn_seconds: of a turn of an engine. runs: of one batch, in a turn.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     compiled_lengths: tuple[int, ...] = (128,)
     shapes: tuple[tuple[int, int], ...] = ((1, 128), (32, 128), (64, 512))
     ladder: tuple[int, ...] = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
+    in_memory: tuple[str, ...] = ()
     turn_seconds: float = 0.5
     runs: int = 30
 
@@ -67,6 +69,7 @@ class Settings:
             "compiled_lengths": (128,),
             "shapes": ((1, 16), (3, 8)),
             "ladder": (64, 256),
+            "in_memory": ("bertrt_cuda", "pytorch_cuda_graph"),
             "turn_seconds": 0.0,
             "runs": 2,
         }
