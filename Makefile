@@ -17,7 +17,7 @@ COMPAT_TESTS := tests/compat tests/test_families.py tests/test_tracing.py tests/
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-fidelity: $(VENV)/ready  ## int8's answers on a fine-tuned MiniLM, outlier
 
 bench-families: $(VENV)/ready  ## every model family beside PyTorch (about 30 minutes)
 	$(BIN)/python -m bertrt_bench.families
+
+bench-gpu:  ## tests and measurements on an NVIDIA GPU (20 minutes; see bench/gpu.sh)
+	bench/gpu.sh
 
 clean:  ## remove the environments and caches
 	rm -rf $(VENV) $(SERVE) $(COMPAT) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -34,6 +34,27 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none. BERTRT_GPU=1: there must be one."""
+    marked = [item for item in items if item.get_closest_marker("gpu") is not None]
+    reason = None if "BERTRT_GPU" in os.environ or not marked else gpu_lacks()
+    if reason is not None:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def gpu_lacks() -> str | None:
+    """What this machine lacks to run a model on a GPU; None if nothing."""
+    import onnxruntime
+    from bertrt_bench.peers.registry import has_cuda
+
+    if not has_cuda():
+        return "needs an NVIDIA GPU: this machine has no NVIDIA driver"
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return "needs the CUDA build of onnxruntime: this one has no CUDAExecutionProvider"
+    return None
+
+
 @pytest.fixture(scope="session")
 def sst2_dev() -> list[tuple[str, int]]:
     """Sentences of the SST-2 dev set and their labels."""
@@ -51,8 +72,19 @@ def encoder_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small BERT classifier of three labels with random weights, and MiniLM's tokenizer."""
+def tokenizer_folder() -> Path:
+    """MiniLM's tokenizer; on a machine lent for its GPU, where its package is not, the example's.
+
+    No test depends on which words are one token.
+    """
+    from bertrt_bench import models
+
+    return models.tokenizer_folder()
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BERT classifier of three labels with random weights, and a real tokenizer."""
     # Imported here: torch and transformers take seconds that many tests need not wait for.
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
@@ -69,7 +101,7 @@ def tiny_checkpoint(encoder_folder: Path, tmp_path_factory: pytest.TempPathFacto
     )
     folder = tmp_path_factory.mktemp("checkpoint")
     BertForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(encoder_folder).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(folder)
     return folder
 
 

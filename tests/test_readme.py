@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from bertrt_bench.families.report import load_results
 from bertrt_bench.families.report import table as families_table
+from bertrt_bench.gpu.goals import table as gpu_table
+from bertrt_bench.gpu.results import Results as GpuResults
 from bertrt_bench.results import Results
 from bertrt_bench.serving.report import summary as serving_summary
 from bertrt_bench.serving.results import Results as ServingResults
@@ -110,6 +112,17 @@ def test_the_table_of_families_is_that_of_the_committed_run() -> None:
     )
     file, shown = found
     expected = families_table(load_results(_ROOT / file)).to_markdown().split("\n\n")[1]
+    assert shown.strip() == expected
+
+
+def test_the_table_of_the_gpu_is_that_of_the_committed_run() -> None:
+    """Or says that nothing has been measured, where there is no such run."""
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(
+        r"<!-- gpu of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
+    )
+    file, shown = found
+    expected = gpu_table(GpuResults.load_or_empty(_ROOT / file)).to_markdown().split("\n\n")[1]
     assert shown.strip() == expected
 
 

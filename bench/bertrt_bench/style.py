@@ -36,6 +36,12 @@ _COLOURS = {
     "openvino_bf16": "#a85400",
     "openvino_int8": "#f08c2e",
     "ctranslate2_int8": "#7b2cbf",
+    "bertrt_cuda": "#c1121f",
+    "bertrt_cuda_fp32": "#e8788a",
+    "bertrt_cuda_encoded": "#7a0010",
+    "pytorch_cuda_fp16": "#0b2545",
+    "pytorch_cuda_compile": "#4f9bd9",
+    "pytorch_cuda_graph": "#0f5c41",
 }
 _OTHER_COLOUR, _WRONG_COLOUR = "#555555", "#bbbbbb"
 LINES = {"int8": "-", "bf16": "-.", "fp16": "-.", "fp32": "--"}

@@ -20,7 +20,15 @@ from tokenizers import Tokenizer
 
 from bertrt_bench.peers.padded import load_tokenizer
 
-__all__ = ["Precision", "Products", "load", "prepare", "products_graph", "run"]
+__all__ = [
+    "Precision",
+    "Products",
+    "load",
+    "prepare",
+    "product_shapes",
+    "products_graph",
+    "run",
+]
 
 Precision = Literal["fp32", "int8"]
 
@@ -88,13 +96,31 @@ def _config(checkpoint: Path) -> dict[str, Any]:
     return config
 
 
+def product_shapes(config: dict[str, Any]) -> list[tuple[str, int]]:
+    """All products of a BERT of this size: the rows that each multiplies, and its outputs.
+
+    `hidden` and `inner` have a row a token, `first_hidden` and `first_inner` one a text: the last
+    layer needs only the first token of each text past its keys and values.
+    """
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    layer = [("hidden", 3 * hidden), ("hidden", hidden), ("hidden", inner), ("inner", hidden)]
+    last = [
+        ("hidden", 2 * hidden),  # keys and values
+        ("first_hidden", hidden),  # queries
+        ("first_hidden", hidden),
+        ("first_hidden", inner),
+        ("first_inner", hidden),
+        ("first_hidden", hidden),  # the pooler
+    ]
+    return [*layer * (config["num_hidden_layers"] - 1), *last]
+
+
 def products_graph(config: dict[str, Any], precision: Precision) -> ir.Model:
     """All products of a BERT of this size, each with a matrix of its own, and nothing else.
 
     Inputs: the rows to be multiplied, uint8 or float32: `hidden` and `inner` [tokens, ..], and
-    `first_hidden` and `first_inner` [texts, ..], for the last layer needs only the first token of
-    each text past its keys and values. The output, the products' shapes, keeps them from being
-    optimized away.
+    `first_hidden` and `first_inner` [texts, ..]. The output, the products' shapes, keeps them from
+    being optimized away.
     """
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     kind = ir.DataType.UINT8 if precision == "int8" else ir.DataType.FLOAT
@@ -128,22 +154,7 @@ def products_graph(config: dict[str, Any], precision: Precision) -> ir.Model:
             product = builder.op("MatMulInteger", [inputs[source], constant(matrix), zero])
         shapes.append(builder.op("Shape", [product]))
 
-    for _ in range(config["num_hidden_layers"] - 1):
-        for source, outputs in (
-            ("hidden", 3 * hidden),
-            ("hidden", hidden),
-            ("hidden", inner),
-            ("inner", hidden),
-        ):
-            multiply(source, outputs)
-    multiply("hidden", 2 * hidden)  # the last layer's keys and values
-    for source, outputs in (
-        ("first_hidden", hidden),  # its queries
-        ("first_hidden", hidden),
-        ("first_hidden", inner),
-        ("first_inner", hidden),
-        ("first_hidden", hidden),  # the pooler
-    ):
+    for source, outputs in product_shapes(config):
         multiply(source, outputs)
     result = builder.op("Concat", shapes, {"axis": 0})
     result.name = "logits"

@@ -17,6 +17,7 @@ REFERENCE = "pytorch_fp32"
 
 _TORCH = ("torch", "transformers")
 _ONNXRUNTIME = ("onnxruntime", "tokenizers")
+_ONNXRUNTIME_GPU = ("onnxruntime-gpu", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,19 @@ PEERS = {
         random_weights=True,
     ),
     "bertrt_cuda": Peer(
-        "bertrt on CUDA",
+        "bertrt fp16 on CUDA",
         "bertrt_bench.peers.bertrt_cuda",
+        "fp16",
+        _ONNXRUNTIME_GPU,
+        kind="bertrt",
+        own_batches=True,
+        cuda=True,
+    ),
+    "bertrt_cuda_fp32": Peer(
+        "bertrt fp32 on CUDA",
+        "bertrt_bench.peers.bertrt_cuda_fp32",
         "fp32",
-        ("onnxruntime-gpu", "tokenizers"),
+        _ONNXRUNTIME_GPU,
         kind="bertrt",
         own_batches=True,
         cuda=True,
@@ -101,6 +111,22 @@ PEERS = {
     "pytorch_cuda_fp16": Peer(
         "PyTorch fp16 on CUDA",
         "bertrt_bench.peers.pytorch_cuda_fp16",
+        "fp16",
+        _TORCH,
+        converts=False,
+        cuda=True,
+    ),
+    "pytorch_cuda_compile": Peer(
+        "PyTorch compile, fp16 on CUDA",
+        "bertrt_bench.peers.pytorch_cuda_compile",
+        "fp16",
+        _TORCH,
+        converts=False,
+        cuda=True,
+    ),
+    "pytorch_cuda_graph": Peer(
+        "PyTorch CUDA graphs, fp16",
+        "bertrt_bench.peers.pytorch_cuda_graph",
         "fp16",
         _TORCH,
         converts=False,
@@ -185,6 +211,26 @@ PEERS = {
         kind="floor",
         own_batches=True,
     ),
+    "floor_cuda_fp16": Peer(
+        "fp16 products alone on CUDA",
+        "bertrt_bench.peers.floor_cuda_fp16",
+        "fp16",
+        (),
+        kind="floor",
+        converts=False,
+        own_batches=True,
+        cuda=True,
+    ),
+    "floor_cuda_bf16": Peer(
+        "bf16 products alone on CUDA",
+        "bertrt_bench.peers.floor_cuda_bf16",
+        "bf16",
+        (),
+        kind="floor",
+        converts=False,
+        own_batches=True,
+        cuda=True,
+    ),
 }
 
 # Those of a first look: quickly started, and in the benchmark's own environment.
@@ -211,7 +257,8 @@ def skip_reason(peer: Peer, root: Path) -> str | None:
 
 def has_cuda() -> bool:
     """Whether this machine has an NVIDIA driver."""
-    return Path("/proc/driver/nvidia/version").exists()
+    # Under some sandboxes there is the one and not the other.
+    return any(Path(f).exists() for f in ("/proc/driver/nvidia/version", "/dev/nvidiactl"))
 
 
 def _is_installed(package: str) -> bool:

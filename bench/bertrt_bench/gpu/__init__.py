@@ -1,0 +1,1 @@
+"""The measurements on an NVIDIA GPU: `python -m bertrt_bench.gpu`."""
