@@ -15,8 +15,9 @@ import numpy as np
 from bertrt.artifact import load_artifact
 from bertrt.backend import create_session
 from bertrt.cpus import available_cpus
+from bertrt.devices import Device
 from bertrt.packing import PackedBatch
-from bertrt.precision import PRECISIONS, choose_precision
+from bertrt.precision import choose_precision
 from bertrt.session import feeds
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +42,7 @@ def main() -> int:
     """Print the table of one batch shape."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", metavar="ARTIFACT", help="a folder that export-model wrote")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "int8"), default="auto")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a text (default 128)")
     parser.add_argument("--texts", type=int, default=1, help="texts of the batch (default 1)")
     parser.add_argument("--runs", type=int, default=100, help="profiled runs (default 100)")
@@ -55,7 +56,7 @@ def main() -> int:
         parser.error("--tokens, --texts, --runs and --threads are 1 or more")
     if arguments.tokens > artifact.max_length:
         parser.error(f"--tokens {arguments.tokens}: the model takes {artifact.max_length}")
-    precision = choose_precision(artifact, arguments.precision, "cpu")
+    precision = choose_precision(artifact, arguments.precision, Device("cpu"))
     batch = random_batch(arguments.texts, arguments.tokens)
     times, plain = operator_times(
         artifact.graphs[precision],

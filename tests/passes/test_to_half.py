@@ -19,7 +19,7 @@ _BUCKET = """(int64[n] i) => (float[n, 8] y) {
 
 def _layer() -> ir.Model:
     weights = {"W": normal(8, 8), "bias": normal(8), "scale": np.abs(normal(8, seed=1))}
-    return graph(_LAYER, hundredth=np.float32([0.01]), **weights)
+    return graph(_LAYER, hundredth=np.array([0.01], dtype=np.float32), **weights)
 
 
 def _numbers(rows: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def _numbers(rows: int) -> np.ndarray:
 
 
 def _bucket() -> ir.Model:
-    return graph(_BUCKET, table=normal(64, 8), factor=np.float32([9.0]))
+    return graph(_BUCKET, table=normal(64, 8), factor=np.array([9.0], dtype=np.float32))
 
 
 def _half(model: ir.Model) -> ir.Model:
@@ -68,7 +68,7 @@ def test_a_constant_of_both_kinds_is_there_twice() -> None:
     text = """(int64[n] i) => (float[n] y) {
         f = Cast<to = 1>(i) g = Mul(f, c) index = Cast<to = 7>(g) h = Cast<to = 1>(index)
         y = Mul(h, c) }"""
-    model = _half(graph(text, c=np.float32([1.5])))
+    model = _half(graph(text, c=np.array([1.5], dtype=np.float32)))
     dtypes = sorted(str(value.dtype) for value in model.graph.initializers.values())
     assert dtypes == ["FLOAT", "FLOAT16"]
     np.testing.assert_array_equal(run(model, {"i": np.array([1, 3])})[0], [1.5, 6.0])
@@ -76,7 +76,7 @@ def test_a_constant_of_both_kinds_is_there_twice() -> None:
 
 def test_the_lowest_float32_becomes_the_lowest_float16() -> None:
     text = "(int64[n] i) => (float[n] y) { x = Cast<to = 1>(i) y = Add(x, low) }"
-    model = _half(graph(text, low=np.float32([np.finfo(np.float32).min])))
+    model = _half(graph(text, low=np.array([np.finfo(np.float32).min], dtype=np.float32)))
     (low,) = model.graph.initializers.values()
     assert low.const_value is not None
     assert low.const_value.numpy().item() == np.finfo(np.float16).min
@@ -85,7 +85,7 @@ def test_the_lowest_float32_becomes_the_lowest_float16() -> None:
 @pytest.mark.parametrize("rewrite", [ToHalfPass(), RoundToHalfPass()])
 def test_a_weight_past_the_range_is_named(rewrite: ir.passes.InPlacePass) -> None:
     text = "(int64[n] i) => (float[n] y) { x = Cast<to = 1>(i) y = Add(x, large) }"
-    model = graph(text, large=np.float32([1.0, 70_000.0]))
+    model = graph(text, large=np.array([1.0, 70_000.0], dtype=np.float32))
     with pytest.raises(ExportError, match=r"^large holds 7e\+04, and float16 ends at 65504"):
         rewrite(model)
 
@@ -114,9 +114,11 @@ def test_rounding_is_that_of_a_gpu_at_every_step() -> None:
 def test_rounding_shows_an_overflow() -> None:
     """onnxruntime's own casts around float16 operators on the CPU would hide it."""
     text = "(float[n] x) => (float[n] y) { a = Mul(x, c) b = Add(a, a) y = Mul(b, d) }"
-    model = graph(text, c=np.float32([300.0]), d=np.float32([0.001]))
+    model = graph(
+        text, c=np.array([300.0], dtype=np.float32), d=np.array([0.001], dtype=np.float32)
+    )
     RoundToHalfPass()(model)
-    assert run(model, {"x": np.float32([100.0, 200.0])})[0].tolist() == [
+    assert run(model, {"x": np.array([100.0, 200.0], dtype=np.float32)})[0].tolist() == [
         pytest.approx(60.0, rel=1e-2),
         float("inf"),
     ]

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertrt import Classifier
-from bertrt.session import Session, create_session
+from bertrt.backend import create_gpu_session, create_session
+from bertrt.devices import CPU, Device
+from bertrt.session import Session
 
 from bertrt_bench.peers.device import DEVICE, MAX_BATCH_TOKENS, ON_GPU
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    from bertrt_export.checkpoint import Checkpoint
+    from bertrt_export.passes import AttentionForm
 
 __all__ = [
     "FORMS",
@@ -22,7 +25,6 @@ __all__ = [
     "attention_graph",
     "classifier",
     "export",
-    "packed_model",
     "profiled_session",
     "session",
 ]
@@ -30,7 +32,7 @@ __all__ = [
 PRECISION = "fp16" if ON_GPU else "fp32"
 
 # How the packed rows attend: bertrt_export.half.ATTENTION_FORMS.
-FORMS = ("packed", "rectangle", "portable")
+FORMS: tuple["AttentionForm", ...] = ("packed", "rectangle", "portable")
 
 
 def export(checkpoint: Path, folder: Path) -> None:
@@ -67,27 +69,21 @@ def profiled_session(graph: Path, profile: Path) -> Any:
 
     profile: what the file's name begins with.
     """
-    providers = ["CPUExecutionProvider"]
     if ON_GPU:
-        providers.insert(0, "CUDAExecutionProvider")
-    return create_session(graph, providers, 1, profile=profile)
+        return create_gpu_session(graph, Device.parse(DEVICE), profile=profile)
+    return create_session(graph, [CPU], 1, profile=profile)
 
 
-def packed_model(checkpoint: Path) -> "ir.Model":
-    """The checkpoint as a packed graph in float32, which `attention_graph` takes."""
-    from bertrt_export.checkpoint import load_checkpoint
-    from bertrt_export.packed import packed_graph
-
-    return packed_graph(load_checkpoint(str(checkpoint)))
-
-
-def attention_graph(model: "ir.Model", form: str, folder: Path) -> Path:
+def attention_graph(checkpoint: "Checkpoint", form: "AttentionForm", folder: Path) -> Path:
     """Save the model for the device with one of FORMS, in a folder of its own."""
     from bertrt_export.artifact_writer import save_graph
+    from bertrt_export.half import half_graph
+    from bertrt_export.packed import packed_graph
 
     folder.mkdir(parents=True, exist_ok=True)
+    length = checkpoint.max_length
     if ON_GPU:
-        from bertrt_export.half import half_graph  # type: ignore[import-not-found, unused-ignore]
-
-        model = half_graph(model, attention=form)
+        model = half_graph(checkpoint, form, length)
+    else:  # which has no attention on packed rows
+        model = packed_graph(checkpoint, "rectangle" if form == "packed" else form, length)
     return save_graph(model, folder, external_data=True)

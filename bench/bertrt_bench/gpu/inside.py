@@ -115,13 +115,14 @@ def _export_forms(settings: Settings) -> dict[str, str]:
     missing = [form for form in api.FORMS if form not in there]
     if not missing:
         return {}
-    packed = api.packed_model(checkpoint_of(settings.model, settings))
-    failures = {}
+    from bertrt_export.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(str(checkpoint_of(settings.model, settings)))
+    failures: dict[str, str] = {}
     for form in missing:
         folder = settings.folder(settings.model) / "forms" / form
         try:
-            # A copy for each: a form's passes may change the model that they are given.
-            api.attention_graph(packed.clone(), form, folder)
+            api.attention_graph(checkpoint, form, folder)
         except Exception as error:  # one form that cannot be exported is a result too
             failures[form] = f"{type(error).__name__}: {error}"
     return failures
