@@ -116,7 +116,7 @@ def _export_forms(settings: Settings) -> dict[str, str]:
     if not missing:
         return {}
     packed = api.packed_model(checkpoint_of(settings.model, settings))
-    failures = {}
+    failures: dict[str, str] = {}
     for form in missing:
         folder = settings.folder(settings.model) / "forms" / form
         try:
