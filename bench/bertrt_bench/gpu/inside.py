@@ -115,9 +115,7 @@ def _export_forms(settings: Settings) -> dict[str, str]:
     missing = [form for form in api.FORMS if form not in there]
     if not missing:
         return {}
-    from bertrt_export.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(str(checkpoint_of(settings.model, settings)))
+    checkpoint = api.load_checkpoint(checkpoint_of(settings.model, settings))
     failures: dict[str, str] = {}
     for form in missing:
         folder = settings.folder(settings.model) / "forms" / form
