@@ -13,8 +13,11 @@ PIP    := -m pip install --quiet --disable-pip-version-check --constraint
 COMPAT_TESTS := tests/compat tests/test_families.py tests/test_tracing.py tests/test_padded.py \
 	tests/test_tokenizer_fidelity.py
 
-# A file's tests share what they have exported, so they stay together.
+PYTEST := $(BIN)/python -m pytest
+# A file's tests share what they have exported, so they stay together. PyTorch's threads would wait
+# for one another busily, and keep the other processes from the CPUs.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-gpu clean
@@ -26,8 +29,9 @@ demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with i
 	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
 
 test: $(VENV)/ready $(SERVE)/ready $(COMPAT)/ready  ## run all tests, and those of exports with Transformers 4.57 too
-	BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(BIN)/python -m pytest $(PARALLEL)
-	BERTRT_COMPAT=1 $(COMPAT)/bin/python -m pytest $(PARALLEL) -m 'not slow' $(COMPAT_TESTS)
+	BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(PYTEST) -m alone
+	$(ONE_THREAD) BERTRT_SERVING_PYTHON=$(SERVE)/bin/python $(PYTEST) $(PARALLEL) -m 'not alone'
+	$(ONE_THREAD) BERTRT_COMPAT=1 $(COMPAT)/bin/python -m pytest $(PARALLEL) -m 'not slow' $(COMPAT_TESTS)
 
 lint: $(VENV)/ready  ## ruff and mypy
 	$(BIN)/ruff check

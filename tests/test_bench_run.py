@@ -19,6 +19,8 @@ from bertrt_bench.results import Results
 from bertrt_bench.tables import board, failures, summary
 from bertrt_bench.workloads import TextSet, Workload, WorkloadFacts
 
+pytestmark = pytest.mark.alone  # it watches the clock
+
 _TEXTS = tuple(f"{'word ' * (number % 5 + 1)}{number}" for number in range(12))
 
 _FAKE = """

@@ -13,6 +13,8 @@ from bertrt import Classifier
 
 from tests.serving import Server, serving
 
+pytestmark = pytest.mark.alone  # it watches the clock
+
 _READ_TIMEOUT = 1.0
 
 

@@ -22,6 +22,8 @@ from bertrt_bench.serving.load import Load, LoadResult, generate
 from tests.helpers import edit_config, run_bertrt
 from tests.serving import Server, serving
 
+pytestmark = pytest.mark.alone  # it watches the clock
+
 _TEXT = {"inputs": "a good film"}
 _HEAVY = {"inputs": [["word " * 600]] * 200}  # about a second for the tiny model
 
