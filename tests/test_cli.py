@@ -189,7 +189,7 @@ def test_batch_size_and_threads_do_not_change_the_answer(
             id="max-batch-tokens 0.5",
         ),
         pytest.param(["classify", "m", "--device", "tpu"], ["'tpu'", "cuda"], id="device"),
-        pytest.param(["classify", "m", "--precision", "fp16"], ["'fp16'", "int8"], id="precision"),
+        pytest.param(["classify", "m", "--precision", "fp64"], ["'fp64'", "int8"], id="precision"),
         pytest.param(["info", "m", "text"], ["text"], id="a text for info"),
         pytest.param(["info", "m", "--top-k", "2"], ["--top-k"], id="top-k for info"),
     ],

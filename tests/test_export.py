@@ -180,7 +180,7 @@ def _refused(model: str | Path, output: Path, **options: Any) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32,fp8", "int4", "", "int8,"])
+@pytest.mark.parametrize("precision", ["fp64", "fp32,fp8", "int4", "", "int8,"])
 def test_other_precisions_are_not_accepted_silently(
     tiny_checkpoint: Path, tmp_path: Path, precision: str
 ) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,9 +33,13 @@ if not hasattr(onnxruntime, "InferenceSession"):  # what is left where one of tw
         "mend it"
     )
 
-__all__ = ["create_gpu_session", "create_session", "cuda_is_available"]
+__all__ = ["GPU_LOCK", "create_gpu_session", "create_session", "cuda_is_available"]
 
 Provider = str | tuple[str, Mapping[str, str]]
+
+# While one thread captures a CUDA graph, no other may allocate memory on the GPU, be it for another
+# model: the capture would fail, or the other. So whoever uses the GPU holds it.
+GPU_LOCK = threading.Lock()
 
 # An ONNX model that hands on a float32 [1]: the least that a provider can be started with.
 _IDENTITY = (
@@ -100,10 +105,10 @@ def create_gpu_session(
     Raises ArtifactError where the GPU is there and the graph cannot be loaded.
 
     float32 products are float32 (TF32 is off): who wants fewer bits exports fp16, which is faster
-    still, and whose report says what it costs.
+    still, and whose report says what it costs. onnxruntime's own log, of the whole process, is cut
+    to errors: it warns of providers that were never asked for.
     """
     wanted = TENSORRT if device.kind == "tensorrt" else CUDA
-    # Of its own log only errors: it warns of providers that were never asked for.
     onnxruntime.set_default_logger_severity(3)
     _preload_libraries(wanted)
     cuda = {
@@ -116,8 +121,9 @@ def create_gpu_session(
     providers: list[Provider] = [(CUDA, cuda), CPU]
     if wanted == TENSORRT:
         providers = [(TENSORRT, _tensorrt_options(graph, device)), *providers]
-    _check_start(wanted, device)
-    return create_session(graph, providers, threads=1, profile=profile)
+    with GPU_LOCK:
+        _check_start(wanted, device)
+        return create_session(graph, providers, threads=1, profile=profile)
 
 
 def _check_start(provider: str, device: Device) -> None:
@@ -167,7 +173,9 @@ def _tensorrt_options(graph: Path, device: Device) -> dict[str, str]:
     cache.mkdir(parents=True, exist_ok=True)
     return {
         "device_id": str(device.index),
-        "trt_fp16_enable": "0",  # the graph itself says what is half precision
+        # TensorRT refuses float16 in a graph unless it may choose it. bertrt and the hub name such
+        # graphs alike.
+        "trt_fp16_enable": str(int("fp16" in graph.stem)),
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(cache),
         "trt_timing_cache_enable": "1",

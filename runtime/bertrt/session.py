@@ -189,7 +189,7 @@ def load_session(artifact: Artifact, precision: str, *, device: str, threads: in
         pad_token_id=artifact.pad_token_id,
         first_position=artifact.first_position,
         max_length=artifact.max_length,
-        cuda_graphs=precision == "fp16",
+        cuda_graphs=precision == "fp16" and artifact.manifest is not None,
     )
     own = artifact.manifest is not None
     if session.layout != artifact.layout:

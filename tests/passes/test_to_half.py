@@ -64,6 +64,14 @@ def test_what_becomes_an_index_stays_float32() -> None:
     np.testing.assert_allclose(run(rounded, feeds)[0], exact, atol=2e-3)
 
 
+def test_a_shape_is_no_index_that_is_computed() -> None:
+    text = """(int64[n] i) => (float[n] y, int64[1] s) {
+        x = Cast<to = 1>(i) h = Tanh(x) s = Shape(h) y = Tanh(h) }"""
+    model = _half(graph(text))
+    floats = {v.name for node in model.graph for v in node.outputs if v.dtype == ir.DataType.FLOAT}
+    assert floats == {"y"}
+
+
 def test_a_constant_of_both_kinds_is_there_twice() -> None:
     text = """(int64[n] i) => (float[n] y) {
         f = Cast<to = 1>(i) g = Mul(f, c) index = Cast<to = 7>(g) h = Cast<to = 1>(index)

@@ -64,7 +64,8 @@ class PackedInputsPass(ir.passes.InPlacePass):
     1. the number of tokens is that of `input_ids`, and the lengths are not checked;
     2. `column_index` int64 [longest], 0, 1, .. becomes an input, as many places as the longest text
        has tokens or more; left out, it is `max_length` long;
-    3. lengths of 0 are allowed, but for the last text.
+    3. lengths of 0 are allowed, but for the last text, whose `token_index` may be another text's
+        then: it is there to fill up a batch.
     """
 
     def __init__(self, max_length: int | None = None) -> None:

@@ -9,6 +9,7 @@ from bertrt_export.passes._graph import Rewriter, constant
 __all__ = ["RoundToHalfPass", "ToHalfPass"]
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+_SHAPES = ("Shape", "Size")  # they make integers, but not of values
 _MAX_HALF = float(np.finfo(np.float16).max)
 
 
@@ -83,7 +84,8 @@ def _exact_nodes(graph: ir.Graph) -> set[ir.Node]:
     pending = [
         node
         for node in graph
-        if any(v is not None and v.dtype == _FLOAT for v in node.inputs)
+        if node.op_type not in _SHAPES
+        and any(v is not None and v.dtype == _FLOAT for v in node.inputs)
         and all(value.dtype not in (_FLOAT, None) for value in node.outputs)
     ]
     while pending:
