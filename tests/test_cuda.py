@@ -61,32 +61,36 @@ def _batch(lengths: Sequence[int]) -> dict[str, np.ndarray]:
 # The ladder
 
 
-@given(st.integers(1, 600), st.integers(1, 40), st.sampled_from([8, 64, 512]))
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=40), st.sampled_from([8, 64, 512]))
 def test_a_rung_has_room_for_the_batch_and_for_what_fills_it_up(
-    tokens: int, texts: int, max_length: int
+    lengths: list[int], max_length: int
 ) -> None:
-    if texts > tokens or tokens > texts * max_length:
-        return  # no such batch
-    rung = choose_rung(tokens, texts, max_length)
-    if rung is None:
-        return
-    assert rung in LADDER
-    if rung != Rung(tokens, texts):
-        assert rung.texts > texts and 1 <= rung.tokens - tokens <= max_length
-    smaller = [each for each in LADDER if each < rung]
-    assert not any(
-        each.tokens > tokens and each.texts > texts and each.tokens - tokens <= max_length
-        for each in smaller
-    )
+    lengths = [min(length, max_length) for length in lengths]
+    tokens, texts, longest = sum(lengths), len(lengths), max(lengths)
+
+    def fits(rung: Rung) -> bool:
+        left = rung.tokens - tokens
+        filled = 1 <= left <= min(max_length, rung.longest) and rung.texts > texts
+        return (filled or rung == Rung(tokens, texts)) and longest <= rung.longest
+
+    expected = [rung for rung in LADDER if fits(rung)]
+    assert choose_rung(tokens, texts, longest, max_length) == next(iter(expected), None)
 
 
 def test_rungs_of_well_known_batches() -> None:
-    assert choose_rung(128, 1, 512) == Rung(128, 1)
-    assert choose_rung(100, 1, 512) == Rung(128, 2)
-    assert choose_rung(512, 1, 512) == Rung(512, 1)
-    assert choose_rung(513, 2, 512) is None
-    assert choose_rung(40, 33, 512) is None
-    assert choose_rung(1, 1, 512) == Rung(16, 2)
+    assert choose_rung(128, 1, 128, 512) == Rung(128, 1)
+    assert choose_rung(100, 1, 100, 512) == Rung(128, 2)
+    assert choose_rung(512, 1, 512, 512) == Rung(512, 1)
+    assert choose_rung(1, 1, 1, 512) == Rung(16, 2)
+    assert choose_rung(400, 32, 13, 512) == Rung(512, 33)
+    assert choose_rung(513, 2, 300, 512) is None
+    assert choose_rung(40, 33, 2, 512) is None
+
+
+def test_one_long_text_among_short_ones_is_not_captured_in_a_wide_rectangle() -> None:
+    assert choose_rung(400, 32, 300, 512) is None
+    assert all(rung.texts * rung.longest <= 8 * rung.tokens + 16 * rung.texts for rung in LADDER)
+    assert all(rung.longest == rung.tokens for rung in LADDER if rung.texts <= 8)
 
 
 # Runs

@@ -139,7 +139,8 @@ class CudaSession:
     def _run_batch(self, outputs: list[str], feeds: Feeds) -> list[np.ndarray]:
         if self._graphs and len(outputs) == 1:
             tokens, texts = feeds["input_ids"].size, _texts(feeds)
-            rung = choose_rung(tokens, texts, self._max_length)
+            longest = int(feeds[LENGTHS].max())
+            rung = choose_rung(tokens, texts, longest, self._max_length)
             captured = self._capture(rung, outputs[0], feeds) if rung is not None else None
             if captured is not None:
                 with GPU_LOCK:
@@ -163,7 +164,7 @@ class CudaSession:
                     self._session,
                     rung,
                     output,
-                    longest=min(rung.tokens, self._max_length),
+                    longest=min(rung.longest, self._max_length),
                     device=self._device,
                     number=len(self._captured) + 1,  # 0 is the graph of runs that name none
                 )

@@ -24,21 +24,31 @@ class Rung:
     tokens: int
     texts: int
 
+    @property
+    def longest(self) -> int:
+        """Tokens of a text at most.
+
+        Attention with a mask sees a rectangle, texts x longest: it has 8 times the tokens at most.
+        """
+        return min(self.tokens, -(-8 * self.tokens // self.texts // 16) * 16)
+
 
 LADDER = tuple(Rung(tokens, texts) for tokens in _TOKENS for texts in _TEXTS if texts <= tokens)
 
 
-def choose_rung(tokens: int, texts: int, max_length: int) -> Rung | None:
-    """The smallest rung that a batch fits on; None where it is too large for all.
+def choose_rung(tokens: int, texts: int, longest: int, max_length: int) -> Rung | None:
+    """The smallest rung that a batch fits on; None where it fits on none.
 
     It fits exactly, or both with room for one more text of at least one token: what is left over is
-    filled up with texts of no tokens, and a last one that has all the tokens. No text has more than
-    `max_length` tokens.
+    filled up with texts of no tokens, and a last one that has all the tokens.
+
+    longest: tokens of the longest text. max_length: of a text at most.
     """
     for rung in LADDER:
-        exact = rung.tokens == tokens and rung.texts == texts
-        filled = 0 < rung.tokens - tokens <= max_length and rung.texts > texts
-        if exact or filled:
+        left = rung.tokens - tokens
+        exact = left == 0 and rung.texts == texts
+        filled = 0 < left <= min(rung.longest, max_length) and rung.texts > texts
+        if longest <= rung.longest and (exact or filled):
             return rung
     return None
 
