@@ -115,11 +115,15 @@ def test_answers_are_those_without_a_ladder(
 def test_what_an_earlier_batch_left_in_the_buffers_does_not_matter(
     session: CudaSession, plain: Any
 ) -> None:
-    for lengths in ([30, 31], [5], [20, 1, 1, 9], [5]):
+    for lengths in ([30, 31], [5], [10, 11, 12, 20], [30, 27], [5]):
         batch = _batch(lengths)
         np.testing.assert_allclose(
             session.run(_LOGITS, batch)[0], plain.run(_LOGITS, batch)[0], atol=1e-5
         )
+
+
+def test_batches_of_one_rung_differ_in_texts() -> None:
+    assert choose_rung(53, 4, 20, _MAX_LENGTH) == choose_rung(57, 2, 30, _MAX_LENGTH) == Rung(64, 5)
 
 
 def test_answers_stay_as_they_are_when_the_next_come(session: CudaSession) -> None:
