@@ -122,6 +122,17 @@ def test_what_an_earlier_batch_left_in_the_buffers_does_not_matter(
         )
 
 
+@pytest.mark.parametrize("lengths", [[53], [10, 11, 12, 20], [30, 27], [16]], ids=str)
+def test_every_token_of_a_rung_belongs_to_a_text(session: CudaSession, lengths: list[int]) -> None:
+    """One that belonged to none would have a position past the last text's, and the table's end."""
+    session.run(_LOGITS, _batch(lengths))
+    rung = choose_rung(sum(lengths), len(lengths), max(lengths), _MAX_LENGTH)
+    assert rung is not None
+    (held,) = (each for key, each in session._captured.items() if key == rung)
+    assert held._host["lengths"].sum() == rung.tokens
+    assert held._host["lengths"][: len(lengths)].tolist() == lengths
+
+
 def test_batches_of_one_rung_differ_in_texts() -> None:
     assert choose_rung(53, 4, 20, _MAX_LENGTH) == choose_rung(57, 2, 30, _MAX_LENGTH) == Rung(64, 5)
 
