@@ -45,12 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def gpu_lacks() -> str | None:
     """What this machine lacks to run a model on a GPU; None if nothing."""
-    import onnxruntime
+    from bertrt.backend import cuda_is_available
     from bertrt_bench.peers.registry import has_cuda
 
     if not has_cuda():
         return "needs an NVIDIA GPU: this machine has no NVIDIA driver"
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if not cuda_is_available():
         return "needs the CUDA build of onnxruntime: this one has no CUDAExecutionProvider"
     return None
 

@@ -1,5 +1,6 @@
 """The GPU's benchmark where there is no GPU: tables, steps, and all of its code on the CPU."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -278,7 +279,7 @@ def test_an_engine_that_fails_is_not_asked_again_in_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path
 ) -> None:
     monkeypatch.setattr(pool_module, "checkpoint_of", lambda model, settings: tiny_checkpoint)
-    with Pool(Settings.trial(tmp_path), "tiny") as pool:
+    with contextlib.closing(Pool(Settings.trial(tmp_path), "tiny")) as pool:
         # There is no artifact, so it does not load.
         assert pool.classify(BERTRT, ["good"]) is None
         assert BERTRT in pool.failures

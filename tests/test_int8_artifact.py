@@ -115,7 +115,8 @@ def test_outliers_break_dynamic_int8_and_not_ours(tmp_path: Path) -> None:
     reference = np.concatenate(pytorch_logits(hard, encodings, lambda *_: None))
     np.testing.assert_allclose(reference, easy, atol=1e-3)
 
-    int8 = quantize(hard, packed_graph(hard), tokenizer, texts, Limits(), lambda *_: None)
+    graph = packed_graph(hard)
+    int8 = quantize(hard, graph, tokenizer, texts, reference, Limits(), lambda *_: None)
     ours = GraphSession(int8.graph).logits(encodings)
     export_padded(hard.model, tmp_path / "fp32.onnx")
     quantize_per_tensor(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")

@@ -17,7 +17,7 @@ from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.int8 import Int8Result, quantize
 from bertrt_export.quantization.search import quantized
-from bertrt_export.verify import Verification, pytorch_logits, verify
+from bertrt_export.verify import Verification, pytorch_logits, reference_logits, verify
 
 from tests.tiny_taggers import LABELS, MAX_LENGTH, save_tagger
 
@@ -60,8 +60,19 @@ def texts(sst2_dev: list[tuple[str, int]]) -> CalibrationTexts:
 
 @pytest.fixture(scope="module")
 def int8(tagger: _Tagger, texts: CalibrationTexts) -> Int8Result:
+    return _quantized(tagger, texts)
+
+
+def _quantized(tagger: _Tagger, texts: CalibrationTexts) -> Int8Result:
+    reference = reference_logits(tagger.checkpoint, _encoded(tagger, texts), lambda *_: None)
     return quantize(
-        tagger.checkpoint, tagger.graph, tagger.tokenizer, texts, _LIMITS, lambda *_: None
+        tagger.checkpoint,
+        tagger.graph,
+        tagger.tokenizer,
+        texts,
+        reference,
+        _LIMITS,
+        lambda *_: None,
     )
 
 
@@ -165,9 +176,7 @@ def test_sensitivity_compares_the_first_texts_with_themselves(
 def test_labels_of_texts_say_nothing_of_tokens(tagger: _Tagger, texts: CalibrationTexts) -> None:
     """A file has a column of that name, say, whose values are ids of the model as well."""
     few = replace(texts, verification=texts.verification[:40], labels=(0,) * 40)
-    found = quantize(
-        tagger.checkpoint, tagger.graph, tagger.tokenizer, few, _LIMITS, lambda *_: None
-    )
+    found = _quantized(tagger, few)
     assert found.fidelity.accuracy is None and found.fidelity.texts == 40
 
 

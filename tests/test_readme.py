@@ -12,6 +12,7 @@ from bertrt_bench.families.report import load_results
 from bertrt_bench.families.report import table as families_table
 from bertrt_bench.gpu.goals import table as gpu_table
 from bertrt_bench.gpu.results import Results as GpuResults
+from bertrt_bench.grid import Grid
 from bertrt_bench.results import Results
 from bertrt_bench.serving.report import summary as serving_summary
 from bertrt_bench.serving.results import Results as ServingResults
@@ -84,45 +85,25 @@ def test_the_server_answers_as_shown(folder: Path) -> None:
         assert part in answer
 
 
-def test_the_summary_is_that_of_the_committed_run() -> None:
-    """No figure of the benchmark is typed by hand."""
+# The tables between markers, and how each is made of the file that its marker names. Of the GPU's,
+# a file that is not there says that nothing has been measured.
+_TABLES: dict[str, Callable[[Path], Grid]] = {
+    "summary": lambda file: summary(Results.load(file)),
+    "serving": lambda file: serving_summary(ServingResults.load(file)),
+    "families": lambda file: families_table(load_results(file)),
+    "gpu": lambda file: gpu_table(GpuResults.load_or_empty(file)),
+}
+
+
+@pytest.mark.parametrize("name", _TABLES)
+def test_a_table_is_that_of_the_committed_run(name: str) -> None:
+    """No figure of the benchmarks is typed by hand."""
     text = (_ROOT / "README.md").read_text(encoding="utf-8")
     (found,) = re.findall(
-        r"<!-- summary of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
-    )
-    file, table = found
-    expected = summary(Results.load(_ROOT / file)).to_markdown().split("\n\n")[1]
-    assert table.strip() == expected
-
-
-def test_the_table_of_the_server_is_that_of_the_committed_run() -> None:
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(
-        r"<!-- serving of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
-    )
-    file, table = found
-    expected = serving_summary(ServingResults.load(_ROOT / file)).to_markdown().split("\n\n")[1]
-    assert table.strip() == expected
-
-
-def test_the_table_of_families_is_that_of_the_committed_run() -> None:
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(
-        r"<!-- families of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
+        rf"<!-- {name} of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
     )
     file, shown = found
-    expected = families_table(load_results(_ROOT / file)).to_markdown().split("\n\n")[1]
-    assert shown.strip() == expected
-
-
-def test_the_table_of_the_gpu_is_that_of_the_committed_run() -> None:
-    """Or says that nothing has been measured, where there is no such run."""
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(
-        r"<!-- gpu of (\S+) -->\n(.*?)<!-- end -->\n", text, re.MULTILINE | re.DOTALL
-    )
-    file, shown = found
-    expected = gpu_table(GpuResults.load_or_empty(_ROOT / file)).to_markdown().split("\n\n")[1]
+    expected = _TABLES[name](_ROOT / file).to_markdown().split("\n\n")[1]
     assert shown.strip() == expected
 
 

@@ -23,7 +23,7 @@ from bertrt_export.packed import packed_graph
 from bertrt_export.quantization.fidelity import Fidelity, Limits
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.int8 import quantize
-from bertrt_export.verify import pytorch_logits
+from bertrt_export.verify import pytorch_logits, reference_logits
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
@@ -109,9 +109,9 @@ def _measure(
             label_column="2",
             label2id=dict(checkpoint.config.label2id),
         )
-        int8 = quantize(
-            checkpoint, packed_graph(checkpoint), tokenizer, calibration, Limits(), step
-        )
+        answers = reference_logits(checkpoint, tokenizer.encode(calibration.verification), step)
+        graph = packed_graph(checkpoint)
+        int8 = quantize(checkpoint, graph, tokenizer, calibration, answers, Limits(), step)
         packed = GraphSession(int8.graph)
         step("exporting with padding")
         export_padded(checkpoint.model, folder / "fp32.onnx")

@@ -13,7 +13,7 @@ import numpy as np
 from bertrt.cpus import available_cpus
 from bertrt.version import __version__
 
-__all__ = ["describe_machine", "machine_facts", "read_bandwidth"]
+__all__ = ["command_output", "describe_machine", "machine_facts", "read_bandwidth"]
 
 _BANDWIDTH_BYTES = 256 << 20  # of each thread: more than any cache
 _PACKAGES = ("onnxruntime", "torch", "transformers", "tokenizers")
@@ -35,11 +35,13 @@ def machine_facts() -> dict[str, Any]:
         "instructions": _flags(),
         "cpus": available_cpus(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "gpu": command_output(
+            "nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"
+        ),
         "system": platform.platform(),
         "python": platform.python_version(),
         "bertrt": __version__,
-        "commit": _output("git", "describe", "--always", "--dirty"),
+        "commit": command_output("git", "describe", "--always", "--dirty"),
         "versions": _versions(),
     }
 
@@ -85,7 +87,7 @@ def _flags() -> list[str]:
     return [flag for flag in _FLAGS if flag in there]
 
 
-def _output(*command: str) -> str | None:
+def command_output(*command: str) -> str | None:
     """What a command prints; None where there is no such command or it fails."""
     try:
         result = subprocess.run(

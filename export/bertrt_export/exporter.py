@@ -48,7 +48,7 @@ from bertrt_export.sessions import open_graph
 from bertrt_export.thresholds import TunedThresholds
 from bertrt_export.tokenizer_fidelity import notice_of_own_file
 from bertrt_export.tuning import labelled_texts, tune
-from bertrt_export.verify import Verification, verify
+from bertrt_export.verify import Verification, reference_logits, verify
 
 __all__ = [
     "LAYOUTS",
@@ -168,14 +168,17 @@ def export_model(
         for notice in made.notices:
             _logger.warning("Notice: %s", notice)
         int8, half, refused, timings = None, None, None, None
+        if texts is not None:
+            verification_texts = tokenizer.encode(texts.verification)
+            reference = reference_logits(checkpoint, verification_texts, on_progress)
         if texts is not None and "fp16" in wanted:
-            half = verify_half(checkpoint, graph, tokenizer, texts, limits, on_progress)
+            half = verify_half(checkpoint, graph, tokenizer, texts, reference, limits, on_progress)
             cuda_graph = half_graph(checkpoint, max_length=length)
             file = save_graph(cuda_graph, stage, precision="fp16", external_data=external_data)
             check_cuda_graph(file)
         if texts is not None and "int8" in wanted:
             try:
-                int8 = quantize(checkpoint, graph, tokenizer, texts, limits, on_progress)
+                int8 = quantize(checkpoint, graph, tokenizer, texts, reference, limits, on_progress)
             except QuantizationError as error:
                 if precision != _AUTO:
                     raise
@@ -185,7 +188,7 @@ def export_model(
         if precision == _AUTO and int8 is not None and texts is not None:
             timings = time_candidates(
                 {name: stage / GRAPH_FILES[name] for name in wanted},
-                tokenizer.encode(texts.verification),
+                verification_texts,
                 lambda *steps: on_progress("timing fp32 and int8", *steps),
             )
             wanted = (fastest(timings),)

@@ -16,7 +16,7 @@ from bertrt_export.golden import GOLDEN_TEXTS
 from bertrt_export.sessions import open_graph
 from bertrt_export.tokenizer_fidelity import check_tokenizer
 
-__all__ = ["TOLERANCE", "Verification", "pytorch_logits", "verify"]
+__all__ = ["TOLERANCE", "Verification", "pytorch_logits", "reference_logits", "verify"]
 
 TOLERANCE = 1e-4
 
@@ -139,3 +139,17 @@ def pytorch_logits(
                 logits[position] = np.atleast_2d(answer)
             on_progress(len(logits), len(texts))
     return [logits[position] for position in range(len(texts))]
+
+
+def reference_logits(
+    checkpoint: Checkpoint,
+    texts: Sequence[Encoding],
+    on_progress: Callable[[str, int, int], None],
+) -> np.ndarray:
+    """PyTorch's logits as one array, float32 [texts, labels]; of a token classifier [tokens, ..].
+
+    What int8 and fp16 are compared with.
+    """
+    return np.concatenate(
+        pytorch_logits(checkpoint, texts, lambda *steps: on_progress("asking PyTorch", *steps))
+    )

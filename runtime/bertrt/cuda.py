@@ -137,44 +137,42 @@ class CudaSession:
         return [np.concatenate(parts) for parts in zip(*halves, strict=True)]
 
     def _run_batch(self, outputs: list[str], feeds: Feeds) -> list[np.ndarray]:
-        if self._graphs and len(outputs) == 1:
-            tokens, texts = feeds["input_ids"].size, _texts(feeds)
-            longest = int(feeds[LENGTHS].max())
-            rung = choose_rung(tokens, texts, longest, self._max_length)
-            captured = self._capture(rung, outputs[0], feeds) if rung is not None else None
-            if captured is not None:
-                with GPU_LOCK:
-                    return [captured.run(feeds)]
-        if self._has_columns:
-            # The faster kernels of attention with a mask want a multiple of 8.
-            longest = min(-(-int(feeds[LENGTHS].max()) // 8) * 8, self._max_length)
-            feeds = {**feeds, COLUMN_INDEX: np.arange(longest, dtype=np.int64)}
         with GPU_LOCK:
+            if self._graphs and len(outputs) == 1:
+                tokens, texts = feeds["input_ids"].size, _texts(feeds)
+                longest = int(feeds[LENGTHS].max())
+                rung = choose_rung(tokens, texts, longest, self._max_length)
+                logits = self._run_rung(rung, outputs[0], feeds) if rung is not None else None
+                if logits is not None:
+                    return [logits]
+            if self._has_columns:
+                # The faster kernels of attention with a mask want a multiple of 8.
+                columns = min(-(-int(feeds[LENGTHS].max()) // 8) * 8, self._max_length)
+                feeds = {**feeds, COLUMN_INDEX: np.arange(columns, dtype=np.int64)}
             answers: list[np.ndarray] = self._session.run(outputs, feeds, graph_number(_NO_GRAPH))
-        return answers
+            return answers
 
-    def _capture(self, rung: Rung, output: str, feeds: Feeds) -> Captured | None:
-        """The graph of a rung, which a first run with the batch captures; None where that fails."""
+    def _run_rung(self, rung: Rung, output: str, feeds: Feeds) -> np.ndarray | None:
+        """The logits by a rung's graph, which the first run captures; None where that fails."""
         captured = self._captured.get(rung)
         if captured is not None:
-            return captured
+            return captured.run(feeds)
         try:
-            with GPU_LOCK:
-                captured = Captured(
-                    self._session,
-                    rung,
-                    output,
-                    longest=min(rung.longest, self._max_length),
-                    device=self._device,
-                    number=len(self._captured) + 1,  # 0 is the graph of runs that name none
-                )
-                captured.run(feeds)
+            captured = Captured(
+                self._session,
+                rung,
+                output,
+                longest=min(rung.longest, self._max_length),
+                device=self._device,
+                number=len(self._captured) + 1,  # 0 is the graph of runs that name none
+            )
+            logits = captured.run(feeds)
         except Exception as error:  # onnxruntime's errors share no base class of their own
             self._graphs = False
             _logger.warning("batches will not be captured as CUDA graphs any more: %s", error)
             return None
         self._captured[rung] = captured
-        return captured
+        return logits
 
 
 def _texts(feeds: Feeds) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from bertrt.artifact import Artifact
 from bertrt.backend import create_gpu_session, create_session
 from bertrt.cuda import CudaSession
+from bertrt.cuda_graphs import LENGTHS
 from bertrt.devices import CPU, Device
 from bertrt.errors import ArtifactError, BackendError
 from bertrt.packing import PackedBatch
@@ -18,9 +19,6 @@ from bertrt.parallel import BatchSource, Feeds, run_parallel, run_source
 
 __all__ = ["Session", "feeds", "load_session"]
 
-# The input that only packed graphs have.
-_LENGTHS = "lengths"
-
 # onnxruntime's names of the types that ids and masks may have.
 _TYPES = {
     "tensor(int64)": np.int64,
@@ -28,7 +26,6 @@ _TYPES = {
     "tensor(bool)": np.bool_,
     "tensor(float)": np.float32,
 }
-
 
 _logger = logging.getLogger("bertrt")
 
@@ -163,14 +160,15 @@ def _open(graph: Path, device: Device, threads: int, *, max_length: int, cuda_gr
         raise ValueError("a session is on one device: load_model tries those of 'auto'")
     if not device.on_gpu:
         return create_session(graph, [CPU], threads)
-    session, captured = None, cuda_graphs and device.kind == "cuda"
-    if captured:
-        try:
-            session = create_gpu_session(graph, device, cuda_graphs=True)
-        except ArtifactError as error:  # an operator that the GPU lacks, or another reason
-            _logger.warning("short batches will not be captured as CUDA graphs: %s", error)
-            captured = False
-    if session is None:
+    captured = cuda_graphs and device.kind == "cuda"
+    try:
+        session = create_gpu_session(graph, device, cuda_graphs=captured)
+    except ArtifactError as error:
+        if not captured:
+            raise
+        # An operator that the GPU lacks, or another reason.
+        _logger.warning("short batches will not be captured as CUDA graphs: %s", error)
+        captured = False
         session = create_gpu_session(graph, device)
     return CudaSession(session, graphs=captured, max_length=max_length, device_index=device.index)
 
@@ -180,7 +178,7 @@ def load_session(artifact: Artifact, precision: str, *, device: str, threads: in
 
     Raises ArtifactError, DeviceError, or ValueError for a device that does not exist.
     """
-    graph = artifact.graphs[precision]
+    graph, own = artifact.graphs[precision], artifact.manifest is not None
     session = Session(
         graph,
         device=device,
@@ -189,9 +187,8 @@ def load_session(artifact: Artifact, precision: str, *, device: str, threads: in
         pad_token_id=artifact.pad_token_id,
         first_position=artifact.first_position,
         max_length=artifact.max_length,
-        cuda_graphs=precision == "fp16" and artifact.manifest is not None,
+        cuda_graphs=precision == "fp16" and own,
     )
-    own = artifact.manifest is not None
     if session.layout != artifact.layout:
         raise ArtifactError(
             f"{graph} is a {session.layout} graph and {artifact.path} "
@@ -216,11 +213,11 @@ def feeds(
 ) -> dict[str, np.ndarray]:
     """The batch by the names of the graph's inputs, in their types; what it lacks is left out."""
     inputs = session.get_inputs()
-    if any(value.name == _LENGTHS for value in inputs):
+    if any(value.name == LENGTHS for value in inputs):
         values = {
             "input_ids": batch.input_ids,
             "token_type_ids": batch.token_type_ids,
-            _LENGTHS: batch.lengths,
+            LENGTHS: batch.lengths,
         }
         return {value.name: values[value.name] for value in inputs}
     values = pad(batch, pad_token_id, first_position)
@@ -232,8 +229,8 @@ def feeds(
 def _graph_layout(session: Any, graph: Path) -> str:
     """`packed` or `padded`, by the graph's inputs; ArtifactError for one that cannot be fed."""
     inputs = session.get_inputs()
-    packed = any(value.name == _LENGTHS for value in inputs)
-    known = ("input_ids", "token_type_ids", _LENGTHS) if packed else INPUTS
+    packed = any(value.name == LENGTHS for value in inputs)
+    known = ("input_ids", "token_type_ids", LENGTHS) if packed else INPUTS
     for value in inputs:
         if value.name not in known or value.type not in _TYPES:
             raise ArtifactError(

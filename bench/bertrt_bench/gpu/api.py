@@ -31,7 +31,7 @@ __all__ = [
 
 PRECISION = "fp16" if ON_GPU else "fp32"
 
-# How the packed rows attend, as bertrt_export.half.ATTENTION_FORMS has them: PyTorch comes with it.
+# How the packed rows attend, as bertrt_export.passes has them: onnx_ir would come with it.
 AttentionForm = Literal["packed", "rectangle", "portable"]
 FORMS: tuple[AttentionForm, ...] = get_args(AttentionForm)
 

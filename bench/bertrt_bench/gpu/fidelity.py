@@ -1,5 +1,6 @@
 """Whether float16 on the GPU answers as PyTorch does, and whatever else is in the batch."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,7 @@ def parity(settings: Settings, pool: Pool) -> dict[str, Any]:
     failures: dict[str, str] = {}
     for model in trained_models(settings):
         models[model] = {}
-        with Pool(settings, model) as own:
+        with contextlib.closing(Pool(settings, model)) as own:
             logits = {name: own.classify(name, texts) for name in (_REFERENCE, EAGER, BERTRT)}
             right = logits[_REFERENCE]
             for name, found in logits.items():

@@ -1,11 +1,11 @@
 """What each engine takes of the GPU's memory."""
 
-import subprocess
 from typing import Any
 
 from bertrt_bench.gpu.models import equal_texts, unseen_texts
 from bertrt_bench.gpu.pool import BATCH, COMPILED, ENGINES, Pool
 from bertrt_bench.gpu.settings import Settings
+from bertrt_bench.machine import command_output
 from bertrt_bench.peers.remote import RemotePeer
 
 __all__ = ["memory", "used_mib"]
@@ -59,9 +59,6 @@ def _more(before: float | None) -> float | None:
 
 def used_mib() -> float | None:
     """The memory of the first GPU that is taken, by all processes; None where there is none."""
-    command = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return float(ran.stdout.split()[0])
+    asked = ("--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
+    used = command_output("nvidia-smi", *asked)
+    return None if used is None else float(used.split()[0])

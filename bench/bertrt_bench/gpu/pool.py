@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
@@ -64,7 +63,7 @@ _T = TypeVar("_T")
 
 
 class Pool:
-    """Workers of one model. Use as a context, which ends them.
+    """Workers of one model, until `close` ends them (contextlib.closing).
 
     failures: what became of engines that failed, by name; they are not asked again before `retry`.
     """
@@ -75,17 +74,6 @@ class Pool:
         self._folder = settings.folder(model).resolve()
         self._threads = settings.threads
         self._workers: dict[str, RemotePeer] = {}
-
-    def __enter__(self) -> "Pool":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def retry(self) -> None:
         """Let those that failed try again, but not those that cost minutes of waiting."""

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ from bertrt_bench.gpu import api
 from bertrt_bench.gpu.fidelity import trained_models
 from bertrt_bench.gpu.models import checkpoint_of
 from bertrt_bench.gpu.settings import Settings
+from bertrt_bench.machine import command_output
 from bertrt_bench.models import tokenizer_folder
 
 __all__ = ["facts", "prepare"]
@@ -24,7 +24,7 @@ def facts(settings: Settings) -> dict[str, Any]:
 
     cudnn: Any = torch.backends.cudnn
     found: dict[str, Any] = {
-        "nvidia_smi": _nvidia_smi(),
+        "nvidia_smi": command_output("nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv"),
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,
         "cudnn": cudnn.version(),
@@ -72,11 +72,3 @@ def prepare(settings: Settings) -> dict[str, Any]:
         "verified": verified,
         "failures": failures,
     }
-
-
-def _nvidia_smi() -> str | None:
-    command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

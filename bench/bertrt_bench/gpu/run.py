@@ -38,7 +38,8 @@ class _Pools:
 
     def get(self) -> Pool:
         if self.pool is None:
-            self.pool = self.stack.enter_context(Pool(self.settings, self.settings.model))
+            pool = Pool(self.settings, self.settings.model)
+            self.pool = self.stack.enter_context(contextlib.closing(pool))
         self.pool.retry()
         return self.pool
 

@@ -13,7 +13,6 @@ from bertrt_export.errors import QuantizationError
 from bertrt_export.quantization.fidelity import Fidelity, Limits
 from bertrt_export.quantization.graph_session import GraphSession
 from bertrt_export.quantization.search import Choice, Progress, Search, ladders, quantized, search
-from bertrt_export.verify import pytorch_logits
 
 __all__ = ["Independence", "Int8Result", "independence", "measurer", "quantize"]
 
@@ -60,21 +59,17 @@ def quantize(
     graph: ir.Model,
     tokenizer: TextTokenizer,
     texts: CalibrationTexts,
+    reference: np.ndarray,
     limits: Limits,
     on_progress: Progress,
 ) -> Int8Result:
     """Find the fastest int8 form of `graph` that holds the limits.
 
+    reference: what PyTorch answers to the verification texts: `reference_logits`.
     Raises QuantizationError, with the figures, where none does.
     """
     calibration = tokenizer.encode(texts.calibration)
     verification = tokenizer.encode(texts.verification)
-    answers = pytorch_logits(
-        checkpoint,
-        verification,
-        lambda done, total: on_progress("asking PyTorch", done, total),
-    )
-    reference = np.concatenate(answers)
     units = ladders(graph, calibration, on_progress)
     measure = measurer(checkpoint, texts, reference)
     found = search(graph, units, verification, reference, measure, limits, on_progress)

@@ -9,10 +9,11 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["CUDA_PROVIDER", "GPU_WHEEL", "Packages", "read_packages"]
+from bertrt.devices import CUDA
+
+__all__ = ["GPU_WHEEL", "Packages", "read_packages"]
 
 GPU_WHEEL = "onnxruntime-gpu"
-CUDA_PROVIDER = "CUDAExecutionProvider"
 
 # The packages of onnxruntime's builds begin so.
 _BUILDS = ("onnxruntime", "ort-")
@@ -41,7 +42,7 @@ class Packages:
     @property
     def has_cuda(self) -> bool:
         """Whether the module that Python gets has the CUDA provider."""
-        return CUDA_PROVIDER in self.providers
+        return CUDA in self.providers
 
     @property
     def cuda_major(self) -> int | None:
@@ -58,7 +59,7 @@ def read_packages() -> Packages:
     try:
         if importlib.util.find_spec("onnxruntime") is None:
             return Packages(wheels, problem="its files are gone" if wheels else None, cuda=cuda)
-        # As in bertrt.session, which cannot be imported where there is no onnxruntime.
+        # As in bertrt.backend, which cannot be imported where there is no onnxruntime.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         module = importlib.import_module("onnxruntime")
         providers = tuple(module.get_available_providers())
