@@ -259,7 +259,7 @@ class Classifier:
     ) -> Iterator[Any]:
         remaining = iter(texts)
         chunks = iter(lambda: list(islice(remaining, chunk_size)), [])
-        for logits in self._answers(chunks, options, ahead=self.session.on_gpu):
+        for logits, _ in self._answers(chunks, options, ahead=self.session.on_gpu):
             yield from selection.of(logits)
 
     @overload
@@ -330,24 +330,38 @@ class Classifier:
             logits[positions] = rows
         return logits
 
-    def _logits(self, texts: list[TextInput], options: LongTextOptions) -> np.ndarray:
-        """The logits of texts, float32 [texts, labels]."""
+    def answers(
+        self, texts: list[TextInput], options: LongTextOptions
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of texts, float32 [texts, labels], and which of them were cut, bool [texts].
+
+        Raises what `__call__` raises.
+        """
         size = _CHUNK if self.session.on_gpu else len(_not_empty(texts))
         chunks = (texts[at : at + size] for at in range(0, len(texts), size))
         parts = list(self._answers(chunks, options, ahead=len(texts) > size))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([part[0] for part in parts]), np.concatenate(
+            [part[1] for part in parts]
+        )
+
+    def _logits(self, texts: list[TextInput], options: LongTextOptions) -> np.ndarray:
+        return self.answers(texts, options)[0]
 
     def _answers(
         self, chunks: Iterable[list[TextInput]], options: LongTextOptions, *, ahead: bool
-    ) -> Iterator[np.ndarray]:
-        """The logits of each chunk of texts, float32 [texts, labels]; errors count all texts.
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What `answers` gives, of each chunk of texts; errors count all texts.
 
         ahead: tokenize chunks while those before them run, as a GPU, which waits else, wants it.
         """
+        cuts = options.long_text == "truncate"
         encoded = self._encoded(chunks, options)
         for groups in prefetch(encoded) if ahead else encoded:
             logits = self.run([encoding for group in groups for encoding in group])
-            yield combine_windows(logits, [len(group) for group in groups], options.combine)
+            cut = np.array([cuts and group[0].truncated for group in groups])
+            yield combine_windows(logits, [len(group) for group in groups], options.combine), cut
 
     def _encoded(
         self, chunks: Iterable[list[TextInput]], options: LongTextOptions

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Self, overload
 
+import numpy as np
+
 from bertrt.classifier import Classifier
 from bertrt.errors import EmptyInputError, InputError, TextTooLongError
 from bertrt.inputs import as_strings, check_iterable
@@ -167,6 +169,21 @@ class ZeroShotClassifier:
         check_room(self.classifier.tokenizer, chosen, sentences)
         return chosen, sentences
 
+    def scores(
+        self,
+        texts: Sequence[str],
+        labels: str | Iterable[str] | None = None,
+        *,
+        multi_label: bool = False,
+        hypothesis_template: str | None = None,
+    ) -> np.ndarray:
+        """The score of each label for each text, float32 [texts, labels], in the labels' order.
+
+        The arguments and errors are those of `__call__`.
+        """
+        chosen, sentences = self._asked(labels, hypothesis_template)
+        return self._scores(texts, chosen, sentences, multi_label, 0)
+
     def _classify(
         self,
         texts: list[str],
@@ -176,6 +193,17 @@ class ZeroShotClassifier:
         first: int = 0,
     ) -> list[list[Prediction]]:
         """One list a text; errors count the texts from `first`."""
+        probabilities = self._scores(texts, labels, sentences, multi_label, first)
+        return label_ranked(probabilities, ranked(probabilities), labels)
+
+    def _scores(
+        self,
+        texts: Sequence[str],
+        labels: tuple[str, ...],
+        sentences: list[str],
+        multi_label: bool,
+        first: int,
+    ) -> np.ndarray:
         if not texts:
             raise EmptyInputError("there is no text to classify: the list is empty")
         for position, text in enumerate(texts, first):
@@ -186,13 +214,12 @@ class ZeroShotClassifier:
                 )
         pairs = encode_pairs(self.classifier.tokenizer, texts, sentences, first=first)
         logits = self.classifier.run(pairs)
-        probabilities = entailment_scores(
+        return entailment_scores(
             logits.reshape(len(texts), len(labels), -1),
             self._entailment,
             self._contradiction,
             multi_label=multi_label,
         )
-        return label_ranked(probabilities, ranked(probabilities), labels)
 
 
 def check_room(tokenizer: TextTokenizer, labels: Sequence[str], sentences: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bertrt.classifier import Classifier
+from bertrt.columns import ResultColumns, result_columns
 from bertrt.commands.arguments import (
     Commands,
     add_long_text_arguments,
@@ -14,8 +15,11 @@ from bertrt.commands.arguments import (
     load_classifier,
     positive,
 )
+from bertrt.commands.files import add_file_arguments, check_no_file_options, run_files
 from bertrt.commands.lines import chunk_size_of, stdin_lines, with_progress
 from bertrt.errors import InputError
+from bertrt.jobs import Scorer, TextScorer, ZeroShotScorer
+from bertrt.long_text import LongTextOptions
 from bertrt.nli import HYPOTHESIS_TEMPLATE
 from bertrt.postprocess import Prediction
 from bertrt.selection import BEST, Threshold
@@ -30,7 +34,8 @@ def add_command(commands: Commands) -> None:
     classify = commands.add_parser(
         "classify",
         help="classify texts, JSON Lines out",
-        description="Classify each TEXT, or each line of standard input; one JSON object a text.",
+        description="Classify each TEXT, or each line of standard input, one JSON object a text; "
+        "or the rows of files (--input).",
     )
     add_model_arguments(classify)
     classify.add_argument("texts", metavar="TEXT", nargs="*", help="a text (default: stdin)")
@@ -61,21 +66,28 @@ def add_command(commands: Commands) -> None:
         metavar="TEXT",
         help=f"zero-shot: with {{}} for the label (default: {HYPOTHESIS_TEMPLATE!r})",
     )
+    add_file_arguments(classify)
     classify.set_defaults(run=_classify)
 
 
 def _classify(arguments: argparse.Namespace) -> None:
+    _check_zero_shot(arguments)
+    if arguments.input is None:
+        check_no_file_options(arguments)
+    elif arguments.pairs:
+        raise InputError("--pairs is for lines: name the second text's --text-pair-column instead")
     classifier = load_classifier(arguments)
+    if arguments.input is not None:
+        run_files(arguments, *_scorer(classifier, arguments))
+        return
     lines, spoken = itertools.tee(arguments.texts or stdin_lines())
     results: Iterator[Prediction | list[Prediction]]
     if arguments.candidate_labels is not None:
         results = _zero_shot(classifier, lines, arguments, chunk_size_of(arguments, 128))
     else:
-        if arguments.multi_label or arguments.hypothesis_template != HYPOTHESIS_TEMPLATE:
-            raise InputError("--multi-label and --hypothesis-template need --candidate-labels")
         results = classifier.stream(
             _pairs(lines) if arguments.pairs else lines,
-            {None: BEST, "all": None}.get(arguments.top_k, arguments.top_k),
+            _top_k_of(arguments),
             threshold=_thresholds(arguments.threshold),
             chunk_size=chunk_size_of(arguments, 1024),
             truncate=not arguments.no_truncate,
@@ -88,12 +100,43 @@ def _classify(arguments: argparse.Namespace) -> None:
         print(json.dumps({"text": text, **_record(result)}, ensure_ascii=False))
 
 
-def _zero_shot(
-    classifier: Classifier, lines: Iterable[str], arguments: argparse.Namespace, chunk_size: int
-) -> Iterator[list[Prediction]]:
+def _scorer(classifier: Classifier, arguments: argparse.Namespace) -> tuple[Scorer, ResultColumns]:
+    """What a job runs, and the columns that it adds."""
+    top_k, thresholds = _top_k_of(arguments), _thresholds(arguments.threshold)
+    add, prefix = arguments.add, arguments.prefix
+    if arguments.candidate_labels is None:
+        options = LongTextOptions(
+            arguments.long_text, not arguments.no_truncate, arguments.stride, arguments.combine
+        )
+        scorer: Scorer = TextScorer(classifier, options)
+        candidates = None
+    else:
+        scorer = ZeroShotScorer(
+            _zero_shot_classifier(classifier, arguments), multi_label=arguments.multi_label
+        )
+        candidates = scorer.labels
+    result = result_columns(
+        classifier.artifact,
+        add=add,
+        top_k=top_k,
+        threshold=thresholds,
+        prefix=prefix,
+        labels=candidates,
+    )
+    return scorer, result
+
+
+def _check_zero_shot(arguments: argparse.Namespace) -> None:
+    """InputError for options that go with zero-shot alone, or not with it."""
+    if arguments.candidate_labels is None:
+        if arguments.multi_label or arguments.hypothesis_template != HYPOTHESIS_TEMPLATE:
+            raise InputError("--multi-label and --hypothesis-template need --candidate-labels")
+        return
     for option, unfit in (
         ("--pairs", arguments.pairs),
+        ("--text-pair-column", arguments.text_pair_column is not None),
         ("--threshold", arguments.threshold is not None),
+        ("--add logits", arguments.add == "logits"),
         ("--no-truncate", arguments.no_truncate),
         ("--long-text", arguments.long_text != "truncate"),
         ("--stride", arguments.stride is not None),
@@ -101,14 +144,30 @@ def _zero_shot(
     ):
         if unfit:
             raise InputError(f"{option} does not go with --candidate-labels: leave one of them out")
-    zero_shot = ZeroShotClassifier.from_classifier(
+
+
+def _zero_shot_classifier(
+    classifier: Classifier, arguments: argparse.Namespace
+) -> ZeroShotClassifier:
+    return ZeroShotClassifier.from_classifier(
         classifier,
         arguments.candidate_labels,
         hypothesis_template=arguments.hypothesis_template,
     )
+
+
+def _zero_shot(
+    classifier: Classifier, lines: Iterable[str], arguments: argparse.Namespace, chunk_size: int
+) -> Iterator[list[Prediction]]:
+    zero_shot = _zero_shot_classifier(classifier, arguments)
     count = None if arguments.top_k == "all" else arguments.top_k
     stream = zero_shot.stream(lines, multi_label=arguments.multi_label, chunk_size=chunk_size)
     return (predictions[:count] for predictions in stream)
+
+
+def _top_k_of(arguments: argparse.Namespace) -> Any:
+    """What was asked for, as `Classifier` takes it: a number, None for all labels, or BEST."""
+    return {None: BEST, "all": None}.get(arguments.top_k, arguments.top_k)
 
 
 def _thresholds(given: list[tuple[str, float]] | None) -> Threshold | None:

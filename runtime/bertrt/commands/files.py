@@ -1,0 +1,185 @@
+"""`bertrt classify --input`: files of texts."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bertrt.classifier import Classifier
+from bertrt.columns import ADD, ResultColumns
+from bertrt.errors import InputError
+from bertrt.jobs import (
+    Dialect,
+    JobFiles,
+    JobReport,
+    Progress,
+    Scorer,
+    classify_files,
+    file_format,
+)
+from bertrt.jobs.formats import FORMATS, STANDARD_STREAM, FileFormat
+
+__all__ = ["add_file_arguments", "check_no_file_options", "run_files"]
+
+_FILE_DEFAULTS = {
+    "output": STANDARD_STREAM,
+    "errors": None,
+    "resume": False,
+    "overwrite": False,
+    "text_column": None,
+    "text_pair_column": None,
+    "add": "label",
+    "prefix": "",
+    "input_format": None,
+    "output_format": None,
+    "delimiter": None,
+    "no_quotes": False,
+    "no_header": False,
+}
+
+
+def add_file_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `bertrt classify` that are for files."""
+    group = parser.add_argument_group(
+        "files",
+        "CSV, TSV, JSON Lines, Parquet or plain text, .gz and .zst too. All columns are kept, and "
+        "label and score added (predictions, where there may be several). Texts that are equal are "
+        "computed once. The output appears when it is whole; until then what is done is in "
+        "OUTPUT.partial.",
+    )
+    group.add_argument("--input", nargs="+", metavar="FILE", help="the texts; - is standard input")
+    group.add_argument(
+        "--output", metavar="FILE", help="where the rows go (default: -, standard output)"
+    )
+    group.add_argument("--text-column", metavar="NAME", help="default: text, or the only one")
+    group.add_argument("--text-pair-column", metavar="NAME", help="the second text of a pair")
+    group.add_argument(
+        "--add", choices=ADD, help="the label alone (default), every label's score, or every logit"
+    )
+    group.add_argument(
+        "--prefix", metavar="TEXT", help="begins the names of added columns, as predicted_"
+    )
+    group.add_argument(
+        "--errors",
+        metavar="FILE",
+        help="put rows that cannot be classified there, with the reason, as JSON Lines (default: "
+        "such a row ends the job)",
+    )
+    group.add_argument("--resume", action="store_true", help="go on with a job that was stopped")
+    group.add_argument("--overwrite", action="store_true", help="replace an output that is there")
+    group.add_argument("--input-format", choices=FORMATS, help="default: by the file's name")
+    group.add_argument("--output-format", choices=FORMATS, help="default: by the file's name")
+    group.add_argument("--delimiter", metavar="C", help="of CSV and TSV, such as ';'")
+    group.add_argument(
+        "--no-quotes", action="store_true", help="in CSV and TSV a quote is no more than that"
+    )
+    group.add_argument(
+        "--no-header",
+        action="store_true",
+        help="the first line is a row; columns are called 1, 2, ..",
+    )
+    group.set_defaults(**_FILE_DEFAULTS)
+
+
+def check_no_file_options(arguments: argparse.Namespace) -> None:
+    """InputError for an option that only files have, where there are none."""
+    for name, default in _FILE_DEFAULTS.items():
+        if getattr(arguments, name) != default:
+            raise InputError(f"--{name.replace('_', '-')} is for files: give --input FILE too")
+
+
+def run_files(arguments: argparse.Namespace, scorer: Scorer, result: ResultColumns) -> None:
+    """Classify files, with progress on a terminal and a summary on standard error."""
+    if arguments.texts:
+        raise InputError("texts and --input are both given: leave one of them out")
+    files = _job_files(arguments)
+    started = time.monotonic()
+    begun: list[JobReport] = []
+    with _progress(begun) as on_progress:
+        try:
+            report = classify_files(
+                scorer,
+                result,
+                files,
+                resume=arguments.resume,
+                overwrite=arguments.overwrite,
+                on_progress=on_progress,
+            )
+        except KeyboardInterrupt:
+            if files.output != STANDARD_STREAM:
+                print("bertrt: stopped: go on with --resume", file=sys.stderr)
+            raise
+    seconds = time.monotonic() - started
+    print(f"bertrt: {_summary(report, files, scorer.classifier, seconds)}", file=sys.stderr)
+
+
+def _job_files(arguments: argparse.Namespace) -> JobFiles:
+    inputs = arguments.input
+    input_format = file_format(inputs[0], arguments.input_format, "--input-format")
+    for file in inputs[1:]:
+        other = file_format(file, arguments.input_format, "--input-format")
+        if other.name != input_format.name:
+            raise InputError(
+                f"{inputs[0]} is {input_format.name} and {file} is {other.name}: classify each by "
+                "itself"
+            )
+    return JobFiles(
+        inputs,
+        input_format,
+        arguments.output,
+        _output_format(arguments, input_format),
+        arguments.errors,
+        arguments.text_column,
+        arguments.text_pair_column,
+        Dialect(arguments.delimiter, not arguments.no_quotes, not arguments.no_header),
+    )
+
+
+def _output_format(arguments: argparse.Namespace, input_format: FileFormat) -> FileFormat:
+    given = arguments.output_format
+    if arguments.output == STANDARD_STREAM and given is None:
+        # Lines, whatever is read; Parquet has none, and plain text no columns.
+        given = "jsonl" if input_format.name in ("parquet", "text") else input_format.name
+    return file_format(arguments.output, given, "--output-format")
+
+
+@contextmanager
+def _progress(begun: list[JobReport]) -> Iterator[Callable[[Progress], None] | None]:
+    """Draws how far the job is, the rate and the time left, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm  # comes with huggingface_hub; not needed where nobody looks
+
+    known = "{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, bar_format=known, file=sys.stderr) as bar:
+        started = time.monotonic()
+
+        def draw(progress: Progress) -> None:
+            if not begun:  # a job that goes on has rows already
+                begun.append(progress.report)
+            rows = progress.report.rows
+            seconds = max(time.monotonic() - started, 1e-3)
+            rate = rows / seconds
+            bar.set_postfix_str(f"{rows:,} rows, {rate:,.0f} rows/s", refresh=False)
+            if progress.consumed is None:
+                bar.total = None
+            else:
+                bar.update(progress.consumed - bar.n)
+            bar.refresh()
+
+        yield draw
+
+
+def _summary(report: JobReport, files: JobFiles, classifier: Classifier, seconds: float) -> str:
+    parts = [f"{report.written:,} of {report.rows:,} rows classified in {seconds:,.1f} s"]
+    repeated = report.written - report.computed
+    if repeated > 0:
+        parts.append(f"{repeated:,} repeat a text and were not computed again")
+    if report.cut:
+        limit = classifier.artifact.max_length
+        parts.append(f"{report.cut:,} texts were cut to {limit} tokens")
+    if report.faults:
+        parts.append(f"{report.faults:,} left out: see {files.errors}")
+    return "; ".join(parts)

@@ -1,0 +1,193 @@
+"""Rows of CSV, TSV, JSON Lines and plain text, one at a time."""
+
+import csv
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bertrt.errors import InputError
+from bertrt.jobs.chunks import Place, Row
+from bertrt.jobs.formats import Dialect
+from bertrt.jobs.streams import Input, open_input, reading
+
+__all__ = ["TEXT_COLUMN", "RowFile", "open_rows"]
+
+# What the lines of plain text, and strings in JSON Lines, are a column of.
+TEXT_COLUMN = "text"
+
+# Characters of a field at most. A quote that is never closed takes the rest of the file for a
+# field, and that may be larger than memory.
+_MAX_FIELD = 2**27
+
+_BOM = "\ufeff"
+
+_logger = logging.getLogger("bertrt")
+
+
+@dataclass(frozen=True, slots=True)
+class RowFile:
+    """A file whose rows are being read.
+
+    columns: their names in order; None where each row has its own. rows: those not read yet.
+    """
+
+    input: Input
+    columns: tuple[str, ...] | None
+    rows: Iterator[Row]
+
+
+def open_rows(file: str, name: str, dialect: Dialect) -> RowFile:
+    """Open a file of a text format, `csv`, `tsv`, `jsonl` or `text`; see to its header line.
+
+    Raises InputError, then and while the rows are read, for a file that cannot be read on. A row
+    that is none by itself has a fault.
+    """
+    opened = open_input(file)
+    if name == "jsonl":
+        return RowFile(opened, None, _line_rows(opened, _json_row))
+    if name == "text":
+        return RowFile(opened, (TEXT_COLUMN,), _line_rows(opened, _text_row))
+    table = _Table(opened, name, dialect)
+    return RowFile(opened, table.columns, table.rows())
+
+
+# Formats of a line a row
+
+
+def _line_rows(opened: Input, row_of: Callable[[Place, str], Row | None]) -> Iterator[Row]:
+    """A row a line. Lines end with a line feed, and with no other character that may look so."""
+    with reading(opened.name):
+        for number, line in enumerate(opened.bytes, start=1):
+            place = Place(opened.name, number)
+            try:
+                text = line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                reason = f"is not UTF-8 ({error.reason} at byte {error.start}): use iconv"
+                yield Row(place, {}, None, reason, line.decode("utf-8", "backslashreplace"))
+                continue
+            row = row_of(place, text.removeprefix(_BOM) if number == 1 else text)
+            if row is not None:
+                yield row
+
+
+def _text_row(place: Place, line: str) -> Row:
+    return Row(place, {TEXT_COLUMN: line})
+
+
+def _json_row(place: Place, line: str) -> Row | None:
+    """The row of a line of JSON: an object, or a string, which is a text; None for a blank line."""
+    if not line.strip():
+        return None
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        return Row(place, {}, None, f"is not JSON ({reason})", line)
+    if isinstance(value, str):
+        return Row(place, {TEXT_COLUMN: value}, f'{{"{TEXT_COLUMN}": {line.strip()}}}')
+    if not isinstance(value, dict):
+        return Row(place, {}, None, "is neither a JSON object nor a string", value)
+    return Row(place, value, line.strip())
+
+
+# Tables
+
+
+class _Table:
+    """A CSV or TSV file."""
+
+    def __init__(self, opened: Input, name: str, dialect: Dialect) -> None:
+        self._file, self._dialect = opened.name, dialect
+        self._warned = name != "tsv"
+        csv.field_size_limit(_MAX_FIELD)  # of the whole process; its default is 128 KB
+        # Bytes that are no UTF-8 come as lone surrogates, so that they are the fault of one row.
+        lines = io.TextIOWrapper(opened.bytes, "utf-8-sig", "surrogateescape", newline="")
+        self._reader = csv.reader(
+            lines,
+            delimiter=dialect.delimiter_of(name),
+            quoting=csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE,
+            # Else an unclosed quote would take the rest of the file for one text.
+            strict=True,
+        )
+        self._pending: list[tuple[int, list[str]]] = []
+        self.columns = self._columns()
+
+    def _columns(self) -> tuple[str, ...]:
+        first = next(self._records(), None)
+        if first is None:
+            raise InputError(f"{self._file} is empty: it has not even a line that names columns")
+        if not self._dialect.header:
+            self._pending.append(first)
+            return tuple(str(number) for number, _ in enumerate(first[1], start=1))
+        names = first[1]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise InputError(
+                f"{self._file} has two columns {repeated[0]!r}: rename one in the first line; if "
+                "the first line names no columns, give --no-header, and columns as numbers"
+            )
+        return tuple(names)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows after the header."""
+        columns = self.columns
+        number = 0
+        for source in (iter(self._pending), self._records()):
+            for line, fields in source:
+                number += 1
+                place = Place(self._file, number, line)
+                fault = _field_fault(fields, len(columns))
+                if fault is None:
+                    yield Row(place, dict(zip(columns, fields, strict=True)))
+                else:
+                    content = [_escaped(field) for field in fields]
+                    yield Row(place, {}, None, fault, content)
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """The fields of each record that is not blank, and the line where it begins."""
+        with reading(self._file):
+            while True:
+                line = self._reader.line_num + 1
+                try:
+                    fields = next(self._reader, None)
+                except csv.Error as error:
+                    raise self._unreadable(line, error) from error
+                if fields is None:
+                    return
+                if not self._warned and self._reader.line_num > line:
+                    self._warned = True
+                    _logger.warning(
+                        "%s, line %d: a quote begins here that ends in line %d. If quotes are "
+                        "characters like others in this file, give --no-quotes",
+                        self._file,
+                        line,
+                        self._reader.line_num,
+                    )
+                if fields:
+                    yield line, fields
+
+    def _unreadable(self, line: int, error: csv.Error) -> InputError:
+        reason = str(error).partition(" - ")[0]  # what follows is advice for programmers
+        return InputError(
+            f"{self._file}, line {line}, cannot be read ({reason}): a field with a delimiter, a "
+            "quote or a line break wants quotes around it, and a quote within doubled; if quotes "
+            "are characters like others in this file, give --no-quotes"
+        )
+
+
+def _field_fault(fields: list[str], expected: int) -> str | None:
+    if len(fields) != expected:
+        return f"has {len(fields)} fields where the first line has {expected}"
+    try:
+        "".join(fields).encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not UTF-8: use iconv"
+    return None
+
+
+def _escaped(field: str) -> str:
+    """A field with the bytes that are no UTF-8 written out."""
+    return field.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,191 @@
+"""Parquet files, and rows as Arrow tables."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertrt.errors import InputError, MissingDependencyError
+from bertrt.jobs.chunks import MISSING, Place, Position, Row
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingDependencyError(
+        "Parquet needs pyarrow: install it with `pip install 'bertrt[cpu,jobs]'`"
+    ) from error
+
+__all__ = ["TableChunk", "parquet_chunks", "parquet_schema", "table_of_records"]
+
+# Rows that are decoded at a time; what is read ahead of them, in bytes.
+_BATCH = 1024
+_BUFFER = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class TableChunk:
+    """Rows of Parquet files: a pyarrow.Table, and where each of them stands."""
+
+    rows: Any
+    places: Sequence[Place]
+    end: Position
+    consumed: float | None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def place(self, index: int) -> Place:
+        """Where a row stands."""
+        return self.places[index]
+
+    def fault(self, index: int) -> str | None:
+        """None: what is in a Parquet file is a row."""
+        return None
+
+    def column(self, name: str) -> Sequence[Any]:
+        """The values of a column."""
+        values: list[Any] = self.rows[name].to_pylist()
+        return values
+
+    def record(self, index: int) -> Any:
+        """A row's values."""
+        (values,) = self.rows.slice(index, 1).to_pylist()
+        return json.loads(json.dumps(values, default=str))
+
+    def records(self, kept: Sequence[int]) -> Iterator[tuple[Mapping[str, Any], str | None]]:
+        """The values of some rows."""
+        for values in self.table(kept, None).to_pylist():
+            yield values, None
+
+    def table(self, kept: Sequence[int], schema: Any) -> Any:
+        """Some rows, with their own types: all files have the same."""
+        return self.rows if len(kept) == len(self) else self.rows.take(kept)
+
+
+def parquet_schema(file: str) -> Any:
+    """The pyarrow.Schema of a file; InputError if it is no Parquet."""
+    return _open(file).schema_arrow
+
+
+def parquet_chunks(
+    files: Sequence[str], start: Position, max_rows: int, max_bytes: int
+) -> Iterator[TableChunk]:
+    """The rows of files from a position on, in chunks of `max_rows`, or of about `max_bytes`.
+
+    Chunks depend on where they begin and on the files alone. A file is never whole in memory.
+    """
+    opened = [_open(file) for file in files]
+    total = sum(file.metadata.num_rows for file in opened)
+    done = sum(file.metadata.num_rows for file in opened[: start.file]) + start.row
+    pieces: list[Any] = []
+    places: list[Place] = []
+    size = 0
+    end = start
+    for number, row, piece in _pieces(opened, start):
+        pieces.append(piece)
+        places += [Place(files[number], row + index) for index in range(1, len(piece) + 1)]
+        end = Position(number, row + len(piece))
+        size += piece.nbytes
+        if len(places) >= max_rows or size >= max_bytes:
+            done += len(places)
+            yield TableChunk(_joined(pieces), places, end, done / total)
+            pieces, places, size = [], [], 0
+    if places:
+        yield TableChunk(_joined(pieces), places, end, 1.0)
+
+
+def _open(file: str) -> Any:
+    try:
+        # Without them whole row groups are read at once, which may be the whole file.
+        return pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{file} cannot be read as Parquet: {error}") from error
+
+
+def _pieces(opened: Sequence[Any], start: Position) -> Iterator[tuple[int, int, Any]]:
+    """(file number, rows of it before, the next rows of it as a Table)."""
+    for number, file in enumerate(opened):
+        if number < start.file:
+            continue
+        skipped = start.row if number == start.file else 0
+        row = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if row + rows <= skipped:
+                row += rows
+                continue
+            # A group by itself: batches would else begin elsewhere where reading does.
+            for batch in _batches(file, group, number):
+                first = max(0, skipped - row)
+                if first < len(batch):
+                    yield number, row + first, pa.Table.from_batches([batch.slice(first)])
+                row += len(batch)
+
+
+def _batches(file: Any, group: int, number: int) -> Iterator[Any]:
+    try:
+        yield from file.iter_batches(_BATCH, row_groups=[group])
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"row group {group} of input {number + 1} cannot be read: {error}"
+        ) from error
+
+
+def _joined(pieces: Sequence[Any]) -> Any:
+    return pa.concat_tables(pieces).combine_chunks().unify_dictionaries()
+
+
+# Rows of text formats
+
+
+def table_of_records(rows: Sequence[Row], schema: Any) -> Any:
+    """The values of rows as a pyarrow.Table of a schema; None: of one that is inferred from them.
+
+    Raises InputError, which names the row, for a value that does not fit.
+    """
+    if schema is None:
+        schema = _inferred(rows)
+    names = set(schema.names)
+    for row in rows:
+        extra = row.values.keys() - names
+        if extra:
+            raise InputError(
+                f"{row.place}, has a column {min(extra)!r}, and the rows before have none, so it "
+                "has no place in a Parquet file: write JSON Lines (.jsonl)"
+            )
+    columns = [_column(rows, field) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _inferred(rows: Sequence[Row]) -> Any:
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    fields = []
+    for name in names:
+        values = [row.values.get(name) for row in rows]
+        try:
+            kind = pa.infer_type(values)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"the values of column {name!r} are of several types, and Parquet takes one: write "
+                f"JSON Lines (.jsonl) ({error})"
+            ) from error
+        fields.append((name, pa.string() if pa.types.is_null(kind) else kind))
+    return pa.schema(fields)
+
+
+def _column(rows: Sequence[Row], field: Any) -> Any:
+    values = [row.values.get(field.name) for row in rows]
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
+        for row in rows:
+            value = row.values.get(field.name, MISSING)
+            try:
+                pa.array([None if value is MISSING else value], field.type)
+            except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+                raise InputError(
+                    f"{row.place}: the value of column {field.name!r} is no {field.type}, as those "
+                    f"before it are: write JSON Lines (.jsonl) ({error})"
+                ) from error
+        raise
