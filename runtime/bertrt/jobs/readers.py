@@ -66,7 +66,8 @@ def _line_rows(opened: Input, row_of: Callable[[Place, str], Row | None]) -> Ite
                 text = line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 reason = f"is not UTF-8 ({error.reason} at byte {error.start}): use iconv"
-                yield Row(place, {}, None, reason, line.decode("utf-8", "backslashreplace"))
+                content = line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+                yield Row(place, {}, None, reason, content)
                 continue
             row = row_of(place, text.removeprefix(_BOM) if number == 1 else text)
             if row is not None:
