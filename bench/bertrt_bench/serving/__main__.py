@@ -1,7 +1,6 @@
 """`python -m bertrt_bench.serving`: measure, and write a report."""
 
 import argparse
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,18 +9,15 @@ from bertrt.cpus import available_cpus
 from rich.console import Console
 from rich.status import Status
 
-from bertrt_bench import prepared
+from bertrt_bench.int8_artifact import int8_artifact
 from bertrt_bench.machine import machine_facts
-from bertrt_bench.models import BenchModel, find_model
-from bertrt_bench.peers import bertrt_int8
-from bertrt_bench.peers.registry import OURS, PEERS
+from bertrt_bench.models import find_model
 from bertrt_bench.serving.measure import Plan, measure_model
 from bertrt_bench.serving.report import grids, summary, write_report
 from bertrt_bench.serving.results import Results
 from bertrt_bench.workloads import EXAMPLES, read_labelled
 
 _SST2 = EXAMPLES / "data" / "sst2"
-_CALIBRATION_TEXTS = 512
 
 
 def main() -> int:
@@ -52,7 +48,7 @@ def main() -> int:
             found = measure_model(
                 name,
                 model.description,
-                _artifact(model, arguments.work),
+                int8_artifact(model, arguments.work),
                 model.path,
                 plan,
                 partial(_show, status, name),
@@ -67,21 +63,6 @@ def main() -> int:
 
 def _show(status: Status, model: str, step: str) -> None:
     status.update(f"{model}: {step}")
-
-
-def _artifact(model: BenchModel, work: Path) -> Path:
-    """The int8 artifact of a checkpoint, calibrated with SST-2's training sentences; made once."""
-    texts, _ = read_labelled(_SST2 / "train.tsv")
-    calibration = texts[:_CALIBRATION_TEXTS]
-    sources = prepared.digests(model.path, calibration)
-    folder = prepared.folder_of(OURS, PEERS[OURS], sources, work / "prepared" / model.name)
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        bertrt_int8.prepare(model.path, unfinished, calibration)
-        unfinished.rename(folder)
-    return folder / "artifact"
 
 
 if __name__ == "__main__":

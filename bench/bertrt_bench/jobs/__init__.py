@@ -1,0 +1,1 @@
+"""Bulk jobs beside one call in memory, and killed."""
