@@ -36,13 +36,14 @@ def table(result: JobsResult) -> Grid:
         )
     ]
     killed = ", ".join(f"{kill.seconds:.0f} s" for kill in result.kills)
+    times = f"{len(result.kills)} times, at random moments ({killed} after each start)"
     same = "the same file, byte for byte" if result.identical else "ANOTHER FILE"
     return Grid(
         "A bulk job",
         f"{result.model}, {result.rows:,} rows of different texts in a CSV file of "
         f"{result.input_mb:.0f} MB, {len(result.job_seconds)} rounds by turns. The call is timed "
-        "by itself; the job as a whole process: start, reading, writing. A job that was killed with "
-        f"SIGKILL {len(result.kills)} times, at random moments ({killed} after each start), and "
+        "by itself; the job as a whole process: start, reading, writing. A job that was killed "
+        f"with SIGKILL {times}, and "
         f"resumed, wrote {same}.",
         ("", "rows/s", "of the call", "RSS at a quarter, MB", "at the end, MB"),
         tuple(rows),

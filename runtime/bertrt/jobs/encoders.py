@@ -201,10 +201,12 @@ def _check_names(place: Place, values: Mapping[str, Any], result: ResultColumns)
 
 
 def _field(value: Any) -> str:
-    """A value as a table's field; None is an empty one."""
-    if value is None:
+    """A value as a table's field; None, and what is no number, is an empty one."""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:  # only NaN is not itself
         return ""
-    return value if isinstance(value, str) else _dumps(value)
+    return repr(value) if type(value) in (float, int) else _dumps(value)
 
 
 def _dumps(value: Any) -> str:
