@@ -234,6 +234,35 @@ def test_several_files_are_one_input(classifier: Classifier, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize("given", FORMATS)
+def test_no_rows_give_a_file_without_rows(
+    classifier: Classifier, tmp_path: Path, given: str, output: str
+) -> None:
+    source = write(tmp_path / f"in.{given}", {"text": []})
+    report = run(classifier, source, tmp_path / f"out.{output}")
+    assert report == JobReport()
+    assert read(tmp_path / f"out.{output}") == []
+    columns = ["label", "score"] if given == "jsonl" else ["text", "label", "score"]
+    if output == "parquet":
+        assert pq.read_schema(tmp_path / "out.parquet").names == columns
+    elif output != "jsonl":
+        delimiter = "," if output == "csv" else "\t"
+        assert (tmp_path / f"out.{output}").read_text() == delimiter.join(columns) + "\n"
+
+
+def test_the_dialect_of_another_format_is_its_own(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id;text\n1;"a;b"\n2;c,d\n')
+    dialect = Dialect(delimiter=";")
+    run(classifier, tmp_path / "in.csv", tmp_path / "same.csv", dialect=dialect)
+    assert (tmp_path / "same.csv").read_text().startswith('id;text;label;score\n1;"a;b";')
+    run(classifier, tmp_path / "in.csv", tmp_path / "out.tsv", dialect=dialect)
+    assert [row["text"] for row in read(tmp_path / "out.tsv")] == ["a;b", "c,d"]
+    (tmp_path / "in.tsv").write_text('text\n"a, b\n')
+    run(classifier, tmp_path / "in.tsv", tmp_path / "out.csv", dialect=Dialect(quotes=False))
+    assert [row["text"] for row in read(tmp_path / "out.csv")] == ['"a, b']
+
+
 # What is added
 
 

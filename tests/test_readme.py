@@ -13,6 +13,8 @@ from bertrt_bench.families.report import table as families_table
 from bertrt_bench.gpu.goals import table as gpu_table
 from bertrt_bench.gpu.results import Results as GpuResults
 from bertrt_bench.grid import Grid
+from bertrt_bench.jobs.report import load_results as load_jobs
+from bertrt_bench.jobs.report import table as jobs_table
 from bertrt_bench.results import Results
 from bertrt_bench.serving.report import summary as serving_summary
 from bertrt_bench.serving.results import Results as ServingResults
@@ -91,6 +93,7 @@ _TABLES: dict[str, Callable[[Path], Grid]] = {
     "summary": lambda file: summary(Results.load(file)),
     "serving": lambda file: serving_summary(ServingResults.load(file)),
     "families": lambda file: families_table(load_results(file)),
+    "jobs": lambda file: jobs_table(load_jobs(file)),
     "gpu": lambda file: gpu_table(GpuResults.load_or_empty(file)),
 }
 

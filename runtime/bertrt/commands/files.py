@@ -95,8 +95,7 @@ def run_files(arguments: argparse.Namespace, scorer: Scorer, result: ResultColum
         raise InputError("texts and --input are both given: leave one of them out")
     files = _job_files(arguments)
     started = time.monotonic()
-    begun: list[JobReport] = []
-    with _progress(begun) as on_progress:
+    with _progress() as on_progress:
         try:
             report = classify_files(
                 scorer,
@@ -145,7 +144,7 @@ def _output_format(arguments: argparse.Namespace, input_format: FileFormat) -> F
 
 
 @contextmanager
-def _progress(begun: list[JobReport]) -> Iterator[Callable[[Progress], None] | None]:
+def _progress() -> Iterator[Callable[[Progress], None] | None]:
     """Draws how far the job is, the rate and the time left, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -155,19 +154,19 @@ def _progress(begun: list[JobReport]) -> Iterator[Callable[[Progress], None] | N
     known = "{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
     with tqdm(total=1.0, bar_format=known, file=sys.stderr) as bar:
         started = time.monotonic()
+        rows_before = 0
 
         def draw(progress: Progress) -> None:
-            if not begun:  # a job that goes on has rows already
-                begun.append(progress.report)
+            nonlocal rows_before
             rows = progress.report.rows
-            seconds = max(time.monotonic() - started, 1e-3)
-            rate = rows / seconds
-            bar.set_postfix_str(f"{rows:,} rows, {rate:,.0f} rows/s", refresh=False)
-            if progress.consumed is None:
-                bar.total = None
-            else:
+            if not bar.postfix:
+                rows_before = rows  # of a job that goes on
+            elif progress.consumed is not None:
+                if bar.n == 0 and rows_before:
+                    bar.initial = bar.n = progress.consumed * rows_before / rows
                 bar.update(progress.consumed - bar.n)
-            bar.refresh()
+            rate = (rows - rows_before) / max(time.monotonic() - started, 1e-3)
+            bar.set_postfix_str(f"{rows:,} rows, {rate:,.0f} rows/s")
 
         yield draw
 

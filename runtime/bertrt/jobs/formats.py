@@ -61,6 +61,10 @@ class Dialect:
         """The delimiter of a `csv` or `tsv` file."""
         return self.delimiter or {"csv": ",", "tsv": "\t"}[name]
 
+    def of_output(self, given: str, wanted: str) -> "Dialect":
+        """That of an output of format `wanted` for an input of format `given` that has this one."""
+        return self if given == wanted else Dialect(header=self.header)
+
 
 def file_format(file: str, given: str | None, option: str) -> FileFormat:
     """The format that is given, or that the file's name says; compression by the name.

@@ -39,7 +39,7 @@ class JobFiles:
     errors: the file of rows that cannot be classified, JSON Lines; None: such a row ends the job.
     text_column, pair_column: where the texts are; None for the column that must be meant, and for
         texts that are no pairs.
-    dialect: of CSV and TSV, input and output.
+    dialect: of CSV and TSV; that of the output, where that is of the same format.
     """
 
     inputs: Sequence[str]
@@ -92,7 +92,7 @@ def classify_files(
 
     resume: go on with a job that was stopped; where there is none, begin. overwrite: replace an
     output that is there.
-    on_progress: called after every chunk of rows.
+    on_progress: called at the start, and after every chunk of rows.
     Raises InputError for files that cannot be read or written, for a row that cannot be classified
     where `files.errors` is None, and for a job that is resumed with other files or another model.
     """
@@ -105,8 +105,11 @@ def classify_files(
     try:
         _check_same(place, _identity(scorer, result, files, columns))
         begun = place.state.value("encoder")
-        encoder = encoder_of(files.output_format.name, source, result, files.dialect, begun)
+        dialect = files.dialect.of_output(files.input_format.name, files.output_format.name)
+        encoder = encoder_of(files.output_format.name, source, result, dialect, begun)
         job = _Job(scorer, columns, files, place, encoder)
+        if on_progress is not None:
+            on_progress(Progress(job.report, None))
         if not place.complete:
             chunks = prefetch(source.chunks(job.position, scorer.rows))
             with closing(chunks):  # type: ignore[type-var]

@@ -7,7 +7,8 @@ computed, in the same chunks, from the same answers.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,11 @@ class JobState:
 
     def commit(self, values: Mapping[str, Any]) -> None:
         """Keep values, of kinds that JSON has, and all answers given until now."""
-        self._database.executemany(
-            "INSERT OR REPLACE INTO job VALUES (?, ?)",
-            [(name, json.dumps(value)) for name, value in values.items()],
-        )
-        self._database.execute("COMMIT")
-        self._database.execute("BEGIN IMMEDIATE")
+        rows = [(name, json.dumps(value)) for name, value in values.items()]
+        with self._writing():
+            self._database.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", rows)
+            self._database.execute("COMMIT")
+            self._database.execute("BEGIN IMMEDIATE")
 
     def value(self, name: str, default: Any = None) -> Any:
         """A value that was committed."""
@@ -78,4 +78,13 @@ class JobState:
     def add_answers(self, texts: Sequence[bytes], numbers: np.ndarray) -> None:
         """Keep the numbers of texts, float32 [texts, labels], from the next commit on."""
         rows = zip(texts, (row.tobytes() for row in numbers), strict=True)
-        self._database.executemany("INSERT INTO answers VALUES (?, ?)", rows)
+        with self._writing():
+            self._database.executemany("INSERT INTO answers VALUES (?, ?)", rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A full disk is an OSError, as for other files."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OSError(f"the state of the job cannot be written: {error}") from error

@@ -107,9 +107,9 @@ class Workplace:
             if isinstance(sink, _Appended):
                 sink.close()
         if self._errors is not None and _partial(self._errors).exists():
-            _partial(self._errors).replace(self._errors)
+            _put_in_place(_partial(self._errors), self._errors)
         if self._output is not None and self._parts.exists():
-            finish(self._parts).replace(self._output)
+            _put_in_place(finish(self._parts), self._output)
         self.state.close()
         if self._folder is not None:
             shutil.rmtree(self._folder)
@@ -178,3 +178,16 @@ class Workplace:
 
 def _partial(file: Path) -> Path:
     return Path(f"{file}.partial")
+
+
+def _put_in_place(file: Path, target: Path) -> None:
+    """Rename a file, so that after a power cut the target is whole, the new one or the old."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    file.replace(target)
+    if os.name == "posix":  # others cannot open a folder
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
