@@ -95,8 +95,8 @@ def run_files(arguments: argparse.Namespace, scorer: Scorer, result: ResultColum
         raise InputError("texts and --input are both given: leave one of them out")
     files = _job_files(arguments)
     started = time.monotonic()
-    with _progress() as on_progress:
-        try:
+    try:
+        with _progress() as on_progress:
             report = classify_files(
                 scorer,
                 result,
@@ -105,10 +105,10 @@ def run_files(arguments: argparse.Namespace, scorer: Scorer, result: ResultColum
                 overwrite=arguments.overwrite,
                 on_progress=on_progress,
             )
-        except KeyboardInterrupt:
-            if files.output != STANDARD_STREAM:
-                print("bertrt: stopped: go on with --resume", file=sys.stderr)
-            raise
+    except KeyboardInterrupt:
+        if files.output != STANDARD_STREAM:
+            print("bertrt: stopped: go on with --resume", file=sys.stderr)
+        raise
     seconds = time.monotonic() - started
     print(f"bertrt: {_summary(report, files, scorer.classifier, seconds)}", file=sys.stderr)
 
@@ -151,22 +151,25 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
         return
     from tqdm import tqdm  # comes with huggingface_hub; not needed where nobody looks
 
-    known = "{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+    known = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
     with tqdm(total=1.0, bar_format=known, file=sys.stderr) as bar:
         started = time.monotonic()
-        rows_before = 0
+        rows_before: int | None = None
 
         def draw(progress: Progress) -> None:
             nonlocal rows_before
             rows = progress.report.rows
-            if not bar.postfix:
+            if rows_before is None:
                 rows_before = rows  # of a job that goes on
-            elif progress.consumed is not None:
-                if bar.n == 0 and rows_before:
-                    bar.initial = bar.n = progress.consumed * rows_before / rows
-                bar.update(progress.consumed - bar.n)
             rate = (rows - rows_before) / max(time.monotonic() - started, 1e-3)
-            bar.set_postfix_str(f"{rows:,} rows, {rate:,.0f} rows/s")
+            bar.set_description_str(f"{rows:,} rows, {rate:,.0f} rows/s", refresh=False)
+            if progress.consumed is not None:
+                if bar.n == 0:
+                    bar.initial = bar.n = progress.consumed * rows_before / rows
+                bar.n = progress.consumed
+            elif rows:
+                bar.bar_format = "{desc} [{elapsed}]"
+            bar.refresh()
 
         yield draw
 
