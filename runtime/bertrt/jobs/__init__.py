@@ -4,19 +4,8 @@ file -> Chunk -> logits -> columns -> file, a chunk at a time (`job.py`); what i
 folder beside the output (`state.py`), from which a job that was killed goes on.
 """
 
-from bertrt.jobs.formats import Dialect, FileFormat, file_format
-from bertrt.jobs.job import JobFiles, JobReport, Progress, classify_files
-from bertrt.jobs.scoring import Scorer, TextScorer, ZeroShotScorer
+from bertrt.jobs.api import classify_files
+from bertrt.jobs.formats import Dialect
+from bertrt.jobs.job import JobReport, Progress
 
-__all__ = [
-    "Dialect",
-    "FileFormat",
-    "JobFiles",
-    "JobReport",
-    "Progress",
-    "Scorer",
-    "TextScorer",
-    "ZeroShotScorer",
-    "classify_files",
-    "file_format",
-]
+__all__ = ["Dialect", "JobReport", "Progress", "classify_files"]
