@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bertrt import Classifier, InputError
-from bertrt.jobs import Dialect, JobReport, classify_files, scoring
+from bertrt import Classifier, Dialect, InputError, JobReport, classify_files
 from bertrt.jobs import job as job_module
+from bertrt.jobs import scoring
 from bertrt.jobs.chunks import Position
 from bertrt.jobs.scoring import TextScorer
 from bertrt.jobs.source import open_source

@@ -5,14 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bertrt.classifier import Classifier
 from bertrt.columns import ADD
 from bertrt.errors import InputError
-from bertrt.jobs import Dialect, JobReport, Progress, classify_files
-from bertrt.jobs.formats import FORMATS, STANDARD_STREAM
-from bertrt.zero_shot import ZeroShotClassifier
+from bertrt.jobs.formats import FORMATS, STANDARD_STREAM, Dialect
+
+if TYPE_CHECKING:
+    from bertrt.classifier import Classifier
+    from bertrt.jobs.job import JobReport, Progress
+    from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = ["add_file_arguments", "check_no_file_options", "run_files"]
 
@@ -84,12 +86,14 @@ def check_no_file_options(arguments: argparse.Namespace) -> None:
 
 
 def run_files(
-    arguments: argparse.Namespace, classifier: Classifier | ZeroShotClassifier, **options: Any
+    arguments: argparse.Namespace, classifier: "Classifier | ZeroShotClassifier", **options: Any
 ) -> None:
     """Classify files, with progress on a terminal and a summary on standard error.
 
     options: those of `classify_files` that are not for files alone.
     """
+    from bertrt.jobs.api import classify_files  # here, for who classifies a few texts
+
     if arguments.texts:
         raise InputError("texts and --input are both given: leave one of them out")
     started = time.monotonic()
@@ -123,7 +127,7 @@ def run_files(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None] | None]:
+def _progress() -> Iterator["Callable[[Progress], None] | None"]:
     """Draws how far the job is, the rate and the time left, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -135,7 +139,7 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
         started = time.monotonic()
         rows_before: int | None = None
 
-        def draw(progress: Progress) -> None:
+        def draw(progress: "Progress") -> None:
             nonlocal rows_before
             rows = progress.report.rows
             if rows_before is None:
@@ -153,7 +157,7 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
         yield draw
 
 
-def _summary(report: JobReport, errors: str | None, seconds: float) -> str:
+def _summary(report: "JobReport", errors: str | None, seconds: float) -> str:
     parts = [f"{report.written:,} of {report.rows:,} rows classified in {seconds:,.1f} s"]
     repeated = report.written - report.computed
     if repeated > 0:
