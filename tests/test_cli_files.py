@@ -49,7 +49,7 @@ def test_a_file_with_options(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("bertrt: 4 of 4 rows classified in ")
-    assert captured.err.endswith("; 1 repeat a text and were not computed again\n")
+    assert captured.err.endswith("; repeated, so not computed again: 1\n")
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["review"] for row in rows] == _TEXTS
     assert [row["predicted_label"] for row in rows] == _labels(model)
@@ -79,7 +79,7 @@ def test_errors_and_resume(capsys: pytest.CaptureFixture[str], model: str, tmp_p
     assert main(words) == 1
     assert "row 2, has no text in column 'text': it is of type int" in capsys.readouterr().err
     assert main([*words, "--errors", str(errors), "--resume"]) == 0
-    assert f"1 left out: see {errors}" in capsys.readouterr().err
+    assert f"left out: 1, see {errors}" in capsys.readouterr().err
     (line,) = errors.read_text().splitlines()
     assert json.loads(line) == {
         "file": str(tmp_path / "in.jsonl"),
@@ -97,7 +97,7 @@ def test_a_text_that_is_too_long_is_an_error_where_nothing_is_cut(
     assert main([*words, "--no-truncate"]) == 1
     assert "row 2, has 602 tokens and the model takes 512" in capsys.readouterr().err
     assert main([*words, "--output", str(tmp_path / "out.csv")]) == 0
-    assert "1 texts were cut to 512 tokens" in capsys.readouterr().err
+    assert "cut at the model's limit: 1" in capsys.readouterr().err
 
 
 def test_zero_shot_of_a_file(

@@ -15,22 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bertrt import Classifier, InputError
-from bertrt.columns import result_columns
-from bertrt.jobs import (
-    Dialect,
-    JobFiles,
-    JobReport,
-    TextScorer,
-    ZeroShotScorer,
-    classify_files,
-    file_format,
-)
+from bertrt import Classifier, Dialect, InputError, JobReport, classify_files
 from bertrt.jobs import job as job_module
+from bertrt.jobs import scoring
 from bertrt.jobs.chunks import Position
+from bertrt.jobs.scoring import TextScorer
 from bertrt.jobs.source import open_source
 from bertrt.jobs.state import JobState
-from bertrt.long_text import LongTextOptions
 from bertrt.zero_shot import ZeroShotClassifier
 
 AWKWARD = [
@@ -71,26 +62,13 @@ def run(
     inputs: Path | Sequence[Path],
     output: Path,
     *,
-    options: LongTextOptions | None = None,
-    rows: int | None = None,
-    result: dict[str, Any] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    **files: Any,
+    rows: int = 4096,
+    **options: Any,
 ) -> JobReport:
-    """A job whose formats are told by the files' names."""
-    listed = [str(file) for file in ([inputs] if isinstance(inputs, Path) else inputs)]
-    scorer = TextScorer(classifier, options)
-    scorer.rows = rows or scorer.rows
-    columns = result_columns(classifier.artifact, **(result or {}))
-    job = JobFiles(
-        listed,
-        file_format(listed[0], files.pop("input_format", None), "--input-format"),
-        str(output),
-        file_format(str(output), None, "--output-format"),
-        **files,
-    )
-    return classify_files(scorer, columns, job, resume=resume, overwrite=overwrite)
+    """A job of `rows` rows at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "_CPU_ROWS", rows)
+        return classify_files(classifier, inputs, output, **options)
 
 
 # Files, written and read by other code than bertrt's
@@ -270,13 +248,13 @@ def test_scores_logits_and_predictions(classifier: Classifier, tmp_path: Path) -
     texts = ["great fun", "a waste of time"]
     source = write(tmp_path / "in.jsonl", {"text": texts})
     logits = classifier.logits(texts)
-    run(classifier, source, tmp_path / "s.parquet", result={"add": "scores", "top_k": 2})
+    run(classifier, source, tmp_path / "s.parquet", add="scores", top_k=2)
     rows = read(tmp_path / "s.parquet")
     for row, best in zip(rows, classifier(texts, top_k=2), strict=True):
         assert [entry["label"] for entry in row["predictions"]] == [p.label for p in best]
         for prediction in classifier(row["text"], top_k=None):
             assert row[f"score_{prediction.label}"] == pytest.approx(prediction.score, abs=1e-6)
-    run(classifier, source, tmp_path / "l.csv", result={"add": "logits", "prefix": "p_"})
+    run(classifier, source, tmp_path / "l.csv", add="logits", prefix="p_")
     for row, values in zip(read(tmp_path / "l.csv"), logits, strict=True):
         assert list(row) == ["text", "p_label", "p_score", *(f"p_logit_{x}" for x in _LABELS)]
         found = [float(row[f"p_logit_{label}"]) for label in _LABELS]
@@ -289,7 +267,7 @@ _LABELS = ("negative", "neutral", "positive")
 def test_pairs(classifier: Classifier, tmp_path: Path) -> None:
     firsts, seconds = ["a", "b", "ab"], ["bc", "c", "c"]
     source = write(tmp_path / "in.csv", {"q": firsts, "d": seconds})
-    run(classifier, source, tmp_path / "out.csv", text_column="q", pair_column="d")
+    run(classifier, source, tmp_path / "out.csv", text_column="q", text_pair_column="d")
     expected = classifier.logits(list(zip(firsts, seconds, strict=True)))
     best = [_LABELS[index] for index in expected.argmax(axis=1)]
     assert [row["label"] for row in read(tmp_path / "out.csv")] == best
@@ -300,15 +278,7 @@ def test_zero_shot(tiny_problem: Callable[[str], tuple[Path, Path]], tmp_path: P
     zero_shot = ZeroShotClassifier.from_classifier(classifier, ["sport", "politics"])
     texts = ["the vote is on tuesday", "a fine goal"]
     source = write(tmp_path / "in.jsonl", {"text": texts})
-    scorer = ZeroShotScorer(zero_shot)
-    result = result_columns(classifier.artifact, add="scores", labels=scorer.labels)
-    files = JobFiles(
-        [str(source)],
-        file_format(str(source), None, ""),
-        str(tmp_path / "out.jsonl"),
-        file_format("out.jsonl", None, ""),
-    )
-    classify_files(scorer, result, files)
+    classify_files(zero_shot, source, tmp_path / "out.jsonl", add="scores")
     for row, ranking in zip(read(tmp_path / "out.jsonl"), zero_shot(texts), strict=True):
         assert row["label"] == ranking[0].label
         for prediction in ranking:
@@ -338,8 +308,8 @@ def test_bad_rows_go_to_the_errors(classifier: Classifier, tmp_path: Path) -> No
         classifier,
         tmp_path / "in.jsonl",
         tmp_path / "out.jsonl",
-        options=LongTextOptions(truncate=False),
-        errors=str(errors),
+        truncate=False,
+        errors=errors,
         rows=4,
     )
     assert report == JobReport(rows=10, written=2, faults=8, computed=1, cut=0)
@@ -370,7 +340,7 @@ def test_bad_rows_go_to_the_errors(classifier: Classifier, tmp_path: Path) -> No
 def test_bad_rows_of_tables(classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(b'id,text\n1,a\n2\n3,"b\nb",c\n4,\xff\n\n5,e\n')
     errors = tmp_path / "errors.jsonl"
-    run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", errors=str(errors))
+    run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", errors=errors)
     assert [row["id"] for row in read(tmp_path / "out.csv")] == ["1", "5"]
     found = [(row["row"], row["line"], row["record"]) for row in read(errors)]
     assert found == [(2, 3, ["2"]), (3, 4, ["3", "b\nb", "c"]), (4, 6, ["4", "\\xff"])]
@@ -379,7 +349,7 @@ def test_bad_rows_of_tables(classifier: Classifier, tmp_path: Path) -> None:
         classifier,
         tmp_path / "in.parquet",
         tmp_path / "out.parquet",
-        errors=str(errors),
+        errors=errors,
         overwrite=True,
     )
     assert [(row["row"], row["record"]) for row in read(errors)] == [(2, {"text": None, "when": 2})]
@@ -396,7 +366,7 @@ def test_a_bad_row_ends_the_job_unless_errors_are_asked_for(
     assert not output.exists()
     # What was done is kept, and with errors the job goes on.
     errors = tmp_path / "errors.jsonl"
-    report = run(classifier, source, output, rows=2, resume=True, errors=str(errors))
+    report = run(classifier, source, output, rows=2, resume=True, errors=errors)
     assert [row["text"] for row in read(output)] == ["a", "b", "c"]
     assert report == JobReport(rows=4, written=3, faults=1, computed=3, cut=0)
     assert [row["row"] for row in read(errors)] == [3]

@@ -51,9 +51,11 @@ def test_bertrt_offers_what_is_documented() -> None:
         "BertrtError",
         "Classifier",
         "DeviceError",
+        "Dialect",
         "EmptyInputError",
         "Entity",
         "InputError",
+        "JobReport",
         "MissingDependencyError",
         "Prediction",
         "Ranked",
@@ -62,6 +64,7 @@ def test_bertrt_offers_what_is_documented() -> None:
         "WindowPrediction",
         "ZeroShotClassifier",
         "__version__",
+        "classify_files",
         "classify_text",
     ]
 

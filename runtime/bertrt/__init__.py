@@ -18,6 +18,9 @@ from bertrt.version import __version__
 if TYPE_CHECKING:
     from bertrt.aggregation import Entity
     from bertrt.classifier import Classifier, classify_text
+    from bertrt.jobs.api import classify_files
+    from bertrt.jobs.formats import Dialect
+    from bertrt.jobs.job import JobReport
     from bertrt.postprocess import Prediction, Ranked, WindowPrediction
     from bertrt.token_classifier import TokenClassifier
     from bertrt.zero_shot import ZeroShotClassifier
@@ -28,9 +31,11 @@ __all__ = [
     "BertrtError",
     "Classifier",
     "DeviceError",
+    "Dialect",
     "EmptyInputError",
     "Entity",
     "InputError",
+    "JobReport",
     "MissingDependencyError",
     "Prediction",
     "Ranked",
@@ -39,18 +44,22 @@ __all__ = [
     "WindowPrediction",
     "ZeroShotClassifier",
     "__version__",
+    "classify_files",
     "classify_text",
 ]
 
 # Where each of these is defined.
 _LAZY = {
     "Classifier": "classifier",
+    "Dialect": "jobs.formats",
     "Entity": "aggregation",
+    "JobReport": "jobs.job",
     "Prediction": "postprocess",
     "Ranked": "postprocess",
     "TokenClassifier": "token_classifier",
     "WindowPrediction": "postprocess",
     "ZeroShotClassifier": "zero_shot",
+    "classify_files": "jobs.api",
     "classify_text": "classifier",
 }
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bertrt.classifier import Classifier
-from bertrt.columns import ResultColumns, result_columns
 from bertrt.commands.arguments import (
     Commands,
     add_long_text_arguments,
@@ -18,8 +17,6 @@ from bertrt.commands.arguments import (
 from bertrt.commands.files import add_file_arguments, check_no_file_options, run_files
 from bertrt.commands.lines import chunk_size_of, stdin_lines, with_progress
 from bertrt.errors import InputError
-from bertrt.jobs import Scorer, TextScorer, ZeroShotScorer
-from bertrt.long_text import LongTextOptions
 from bertrt.nli import HYPOTHESIS_TEMPLATE
 from bertrt.postprocess import Prediction
 from bertrt.selection import BEST, Threshold
@@ -78,7 +75,7 @@ def _classify(arguments: argparse.Namespace) -> None:
         raise InputError("--pairs is for lines: name the second text's --text-pair-column instead")
     classifier = load_classifier(arguments)
     if arguments.input is not None:
-        run_files(arguments, *_scorer(classifier, arguments))
+        _classify_files(classifier, arguments)
         return
     lines, spoken = itertools.tee(arguments.texts or stdin_lines())
     results: Iterator[Prediction | list[Prediction]]
@@ -100,30 +97,21 @@ def _classify(arguments: argparse.Namespace) -> None:
         print(json.dumps({"text": text, **_record(result)}, ensure_ascii=False))
 
 
-def _scorer(classifier: Classifier, arguments: argparse.Namespace) -> tuple[Scorer, ResultColumns]:
-    """What a job runs, and the columns that it adds."""
-    top_k, thresholds = _top_k_of(arguments), _thresholds(arguments.threshold)
-    add, prefix = arguments.add, arguments.prefix
-    if arguments.candidate_labels is None:
-        options = LongTextOptions(
-            arguments.long_text, not arguments.no_truncate, arguments.stride, arguments.combine
-        )
-        scorer: Scorer = TextScorer(classifier, options)
-        candidates = None
-    else:
-        scorer = ZeroShotScorer(
-            _zero_shot_classifier(classifier, arguments), multi_label=arguments.multi_label
-        )
-        candidates = scorer.labels
-    result = result_columns(
-        classifier.artifact,
-        add=add,
-        top_k=top_k,
-        threshold=thresholds,
-        prefix=prefix,
-        labels=candidates,
+def _classify_files(classifier: Classifier, arguments: argparse.Namespace) -> None:
+    options = {"top_k": _top_k_of(arguments), "threshold": _thresholds(arguments.threshold)}
+    if arguments.candidate_labels is not None:
+        zero_shot = _zero_shot_classifier(classifier, arguments)
+        run_files(arguments, zero_shot, multi_label=arguments.multi_label, **options)
+        return
+    run_files(
+        arguments,
+        classifier,
+        truncate=not arguments.no_truncate,
+        long_text=arguments.long_text,
+        stride=arguments.stride,
+        combine=arguments.combine,
+        **options,
     )
-    return scorer, result
 
 
 def _check_zero_shot(arguments: argparse.Namespace) -> None:

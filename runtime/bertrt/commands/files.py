@@ -5,20 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from bertrt.classifier import Classifier
-from bertrt.columns import ADD, ResultColumns
+from bertrt.columns import ADD
 from bertrt.errors import InputError
-from bertrt.jobs import (
-    Dialect,
-    JobFiles,
-    JobReport,
-    Progress,
-    Scorer,
-    classify_files,
-    file_format,
-)
-from bertrt.jobs.formats import FORMATS, STANDARD_STREAM, FileFormat
+from bertrt.jobs.formats import FORMATS, STANDARD_STREAM, Dialect
+
+if TYPE_CHECKING:
+    from bertrt.classifier import Classifier
+    from bertrt.jobs.job import JobReport, Progress
+    from bertrt.zero_shot import ZeroShotClassifier
 
 __all__ = ["add_file_arguments", "check_no_file_options", "run_files"]
 
@@ -89,62 +85,49 @@ def check_no_file_options(arguments: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} is for files: give --input FILE too")
 
 
-def run_files(arguments: argparse.Namespace, scorer: Scorer, result: ResultColumns) -> None:
-    """Classify files, with progress on a terminal and a summary on standard error."""
+def run_files(
+    arguments: argparse.Namespace, classifier: "Classifier | ZeroShotClassifier", **options: Any
+) -> None:
+    """Classify files, with progress on a terminal and a summary on standard error.
+
+    options: those of `classify_files` that are not for files alone.
+    """
+    from bertrt.jobs.api import classify_files  # here, for who classifies a few texts
+
     if arguments.texts:
         raise InputError("texts and --input are both given: leave one of them out")
-    files = _job_files(arguments)
     started = time.monotonic()
     try:
         with _progress() as on_progress:
             report = classify_files(
-                scorer,
-                result,
-                files,
+                classifier,
+                arguments.input,
+                arguments.output,
+                text_column=arguments.text_column,
+                text_pair_column=arguments.text_pair_column,
+                add=arguments.add,
+                prefix=arguments.prefix,
+                errors=arguments.errors,
                 resume=arguments.resume,
                 overwrite=arguments.overwrite,
+                input_format=arguments.input_format,
+                output_format=arguments.output_format,
+                dialect=Dialect(
+                    arguments.delimiter, not arguments.no_quotes, not arguments.no_header
+                ),
                 on_progress=on_progress,
+                **options,
             )
     except KeyboardInterrupt:
-        if files.output != STANDARD_STREAM:
+        if arguments.output != STANDARD_STREAM:
             print("bertrt: stopped: go on with --resume", file=sys.stderr)
         raise
     seconds = time.monotonic() - started
-    print(f"bertrt: {_summary(report, files, scorer.classifier, seconds)}", file=sys.stderr)
-
-
-def _job_files(arguments: argparse.Namespace) -> JobFiles:
-    inputs = arguments.input
-    input_format = file_format(inputs[0], arguments.input_format, "--input-format")
-    for file in inputs[1:]:
-        other = file_format(file, arguments.input_format, "--input-format")
-        if other.name != input_format.name:
-            raise InputError(
-                f"{inputs[0]} is {input_format.name} and {file} is {other.name}: classify each by "
-                "itself"
-            )
-    return JobFiles(
-        inputs,
-        input_format,
-        arguments.output,
-        _output_format(arguments, input_format),
-        arguments.errors,
-        arguments.text_column,
-        arguments.text_pair_column,
-        Dialect(arguments.delimiter, not arguments.no_quotes, not arguments.no_header),
-    )
-
-
-def _output_format(arguments: argparse.Namespace, input_format: FileFormat) -> FileFormat:
-    given = arguments.output_format
-    if arguments.output == STANDARD_STREAM and given is None:
-        # Lines, whatever is read; Parquet has none, and plain text no columns.
-        given = "jsonl" if input_format.name in ("parquet", "text") else input_format.name
-    return file_format(arguments.output, given, "--output-format")
+    print(f"bertrt: {_summary(report, arguments.errors, seconds)}", file=sys.stderr)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None] | None]:
+def _progress() -> Iterator["Callable[[Progress], None] | None"]:
     """Draws how far the job is, the rate and the time left, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -156,7 +139,7 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
         started = time.monotonic()
         rows_before: int | None = None
 
-        def draw(progress: Progress) -> None:
+        def draw(progress: "Progress") -> None:
             nonlocal rows_before
             rows = progress.report.rows
             if rows_before is None:
@@ -174,14 +157,13 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
         yield draw
 
 
-def _summary(report: JobReport, files: JobFiles, classifier: Classifier, seconds: float) -> str:
+def _summary(report: "JobReport", errors: str | None, seconds: float) -> str:
     parts = [f"{report.written:,} of {report.rows:,} rows classified in {seconds:,.1f} s"]
     repeated = report.written - report.computed
     if repeated > 0:
-        parts.append(f"{repeated:,} repeat a text and were not computed again")
+        parts.append(f"repeated, so not computed again: {repeated:,}")
     if report.cut:
-        limit = classifier.artifact.max_length
-        parts.append(f"{report.cut:,} texts were cut to {limit} tokens")
+        parts.append(f"cut at the model's limit: {report.cut:,}")
     if report.faults:
-        parts.append(f"{report.faults:,} left out: see {files.errors}")
+        parts.append(f"left out: {report.faults:,}, see {errors}")
     return "; ".join(parts)

@@ -24,7 +24,7 @@ from bertrt.prefetch import prefetch
 from bertrt.tokenizer import TextInput
 from bertrt.version import __version__
 
-__all__ = ["JobFiles", "JobReport", "Progress", "classify_files"]
+__all__ = ["JobFiles", "JobReport", "Progress", "run_job"]
 
 # Seconds of work that a kill may cost.
 _BETWEEN_CHECKPOINTS = 5.0
@@ -75,7 +75,7 @@ class Progress:
     consumed: float | None
 
 
-def classify_files(
+def run_job(
     scorer: Scorer,
     result: ResultColumns,
     files: JobFiles,
