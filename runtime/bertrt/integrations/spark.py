@@ -11,6 +11,7 @@ import numpy as np
 from bertrt.artifact import load_artifact
 from bertrt.classifier import Classifier
 from bertrt.columns import Column, ResultColumns, result_columns
+from bertrt.devices import Device
 from bertrt.errors import InputError, MissingDependencyError
 from bertrt.integrations.rows import row_logits
 from bertrt.integrations.threads import limit_tokenizer_threads
@@ -94,6 +95,9 @@ def classifier_udf(
     range. The query fails with InputError for a value that is no string, and for a text that cannot
     be classified.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}: give 1 or more, or None for the CPUs of the task")
+    _ = Device.parse(device)  # refuses one that there is not
     artifact = load_artifact(model, file_name=file_name, check_files=False)
     result = result_columns(artifact, add=add, top_k=top_k, threshold=threshold, prefix=prefix)
     options = LongTextOptions(long_text, truncate, stride, combine)

@@ -38,7 +38,7 @@ class BatchClassifier:
     is: numpy and pandas would change integers with nulls, timestamps and nested values.
 
     model: a folder, which must be at that path on every machine that runs an actor, or a hub id.
-    text_column, pair_column: where the texts are; pair_column only for pairs.
+    text_column, text_pair_column: where the texts are; text_pair_column only for pairs.
     add, prefix: which columns are added, and how their names begin (`bertrt.columns`): those that
         `bertrt classify --input` adds.
     top_k, threshold, truncate, long_text, stride, combine: as `Classifier.__call__` takes them.
@@ -52,7 +52,7 @@ class BatchClassifier:
         model: str | os.PathLike[str],
         *,
         text_column: str = "text",
-        pair_column: str | None = None,
+        text_pair_column: str | None = None,
         add: str = "label",
         prefix: str = "",
         top_k: int | object | None = BEST,
@@ -78,7 +78,7 @@ class BatchClassifier:
         )
         if long_text == "window":
             checked_stride(classifier.tokenizer, stride)
-        self._columns = (text_column,) if pair_column is None else (text_column, pair_column)
+        self._columns = [name for name in (text_column, text_pair_column) if name is not None]
         self._scorer = TextScorer(classifier, options)
         self._result = result_columns(
             classifier.artifact, add=add, top_k=top_k, threshold=threshold, prefix=prefix
