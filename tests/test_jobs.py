@@ -265,12 +265,15 @@ _LABELS = ("negative", "neutral", "positive")
 
 
 def test_pairs(classifier: Classifier, tmp_path: Path) -> None:
-    firsts, seconds = ["a", "b", "ab"], ["bc", "c", "c"]
+    # The first and the last would be one text if they were joined.
+    pairs = [("a", "bc"), ("b", "c"), ("ab", "c")]
+    firsts, seconds = ([pair[at] for pair in pairs] for at in (0, 1))
     source = write(tmp_path / "in.csv", {"q": firsts, "d": seconds})
-    run(classifier, source, tmp_path / "out.csv", text_column="q", text_pair_column="d")
-    expected = classifier.logits(list(zip(firsts, seconds, strict=True)))
-    best = [_LABELS[index] for index in expected.argmax(axis=1)]
-    assert [row["label"] for row in read(tmp_path / "out.csv")] == best
+    options = {"text_column": "q", "text_pair_column": "d", "add": "logits"}
+    run(classifier, source, tmp_path / "out.parquet", **options)
+    rows = read(tmp_path / "out.parquet")
+    found = [[row[f"logit_{label}"] for label in _LABELS] for row in rows]
+    np.testing.assert_allclose(found, classifier.logits(pairs), atol=1e-5)
 
 
 def test_zero_shot(tiny_problem: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
