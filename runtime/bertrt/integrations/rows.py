@@ -20,7 +20,7 @@ def row_logits(
     are that an engine hands out. describe: how an error calls the row of a text, by its position.
     Raises InputError for a text that cannot be classified.
     """
-    parts = [np.empty((0, len(scorer.labels)), dtype=np.float32)]
+    parts = [np.empty((0, len(scorer.classifier.labels)), dtype=np.float32)]
     for first in range(0, len(texts), scorer.rows):
         chunk = texts[first : first + scorer.rows]
         try:
