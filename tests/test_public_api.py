@@ -122,6 +122,12 @@ def test_only_the_server_imports_what_the_extra_serve_brings(file: Path) -> None
     assert {module.partition(".")[0] for module, _ in _imports(file)} & _SERVING == set()
 
 
+@pytest.mark.parametrize("file", [f for f in _RUNTIME if "integrations" not in f.parts], ids=_name)
+def test_only_the_integrations_import_the_engines(file: Path) -> None:
+    engines = {"ray", "pyspark", "pandas"}
+    assert {module.partition(".")[0] for module, _ in _imports(file)} & engines == set()
+
+
 @pytest.mark.parametrize(
     "file", [f for f in _RUNTIME if f.stem not in ("backend", "cuda_graphs")], ids=_name
 )

@@ -339,7 +339,7 @@ def test_the_example_of_a_dataset_runs(
     source, output = tmp_path / "in.jsonl", tmp_path / "out"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     script = _EXAMPLES / "classify_dataset.py"
-    arguments = [str(script), str(tiny_artifact), str(source), str(output)]
+    arguments = [str(script), str(tiny_artifact), str(source), str(output), "2"]
     monkeypatch.setattr(sys, "argv", arguments)
     runpy.run_path(str(script), run_name="__main__")
     import pyarrow.parquet as pq
