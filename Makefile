@@ -20,10 +20,10 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-jobs bench-gpu clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-jobs bench-processes bench-capacity bench-gpu clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with it, compare with PyTorch
 	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
@@ -58,6 +58,9 @@ bench-families: $(VENV)/ready  ## every model family beside PyTorch (about 30 mi
 
 bench-jobs: $(VENV)/ready  ## a file of 200,000 texts, beside one call in memory, and killed (about 25 minutes)
 	$(BIN)/python -m bertrt_bench.jobs
+
+bench-processes: $(VENV)/ready  ## processes beside threads, and the memory they share (about 10 minutes)
+	$(BIN)/python -m bertrt_bench.processes
 
 bench-gpu:  ## tests and measurements on an NVIDIA GPU (20 minutes; see bench/gpu.sh)
 	bench/gpu.sh
