@@ -62,6 +62,9 @@ bench-jobs: $(VENV)/ready  ## a file of 200,000 texts, beside one call in memory
 bench-processes: $(VENV)/ready  ## processes beside threads, and the memory they share (about 10 minutes)
 	$(BIN)/python -m bertrt_bench.processes
 
+bench-capacity: $(VENV)/ready  ## a cluster on paper: cores and cost of a load (about 5 minutes)
+	$(BIN)/python -m bertrt_bench.capacity --load 2000 --latency-ms 50 --price-per-core-hour 0.04
+
 bench-gpu:  ## tests and measurements on an NVIDIA GPU (20 minutes; see bench/gpu.sh)
 	bench/gpu.sh
 

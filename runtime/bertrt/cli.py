@@ -105,12 +105,19 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 def _bench(words: list[str]) -> int:
     """Run `bertrt bench`, whose packages a server has no use for."""
+    # Told apart here: one needs PyTorch, and the other runs where none is.
+    sizing = any(word.partition("=")[0] == "--capacity" for word in words)
+    module = "bertrt_bench.capacity.cli" if sizing else "bertrt_bench.cli"
     try:  # by name: the runtime imports nothing of the benchmark's for anything else
-        bench = importlib.import_module("bertrt_bench.cli").main
+        bench = importlib.import_module(module).main
     except ModuleNotFoundError as error:
+        how = (
+            "it with `pip install 'bertrt[cpu,serve,bench]'`"
+            if sizing
+            else "bertrt from a checkout with `pip install --editable '.[cpu,export,bench]'`"
+        )
         print(
-            f"bertrt: error: the benchmark needs {error.name}: install bertrt from a checkout with "
-            "`pip install --editable '.[cpu,export,bench]'`",
+            f"bertrt: error: the benchmark needs {error.name}: install {how}",
             file=sys.stderr,
         )
         return 1
