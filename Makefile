@@ -15,8 +15,9 @@ COMPAT_TESTS := tests/compat tests/test_families.py tests/test_tracing.py tests/
 
 PYTEST := $(BIN)/python -m pytest
 # A file's tests share what they have exported, so they stay together. PyTorch's threads would wait
-# for one another busily, and keep the other processes from the CPUs.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# for one another busily, and keep the other processes from the CPUs. Files begin in their order,
+# not the one of most tests first: those of few and slow tests would run alone at the end.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help

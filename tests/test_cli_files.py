@@ -12,10 +12,14 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bertrt import Classifier
 from bertrt.cli import main
+from bertrt.jobs import job, scoring
+from bertrt.jobs.chunks import Chunk
+from bertrt.jobs.encoders import JsonlEncoder
 
 from tests.helpers import run_bertrt
 
@@ -154,11 +158,10 @@ def test_texts_and_files_do_not_go_together(
     assert "texts and --input are both given" in capsys.readouterr().err
 
 
-def test_progress_on_a_terminal(model: str, reviews: Path, tmp_path: Path) -> None:
-    words = ["classify", model, "--input", str(reviews), "--text-column", "review", "--output"]
+def _on_a_terminal(command: list[str]) -> bytes:
+    """What a command that succeeds writes to a terminal as standard error."""
     terminal, stderr = pty.openpty()
     fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [sys.executable, "-m", "bertrt", *words, str(tmp_path / "out.csv")]
     with subprocess.Popen(command, stderr=stderr) as process:
         os.close(stderr)
         seen = b""
@@ -167,5 +170,62 @@ def test_progress_on_a_terminal(model: str, reviews: Path, tmp_path: Path) -> No
                 seen += data
         except OSError:  # how Linux says that the other end is closed
             os.close(terminal)
-    assert process.returncode == 0
+    assert process.returncode == 0, seen
+    return seen
+
+
+def test_progress_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, model: str, reviews: Path, tmp_path: Path
+) -> None:
+    words = ["classify", model, "--input", str(reviews), "--text-column", "review", "--output"]
+    words.append(str(tmp_path / "out.csv"))
+    command = [sys.executable, "-m", "bertrt", *words]
+    seen = _on_a_terminal(command)
     assert b"100%" in seen and b"4 rows, " in seen and b"rows/s" in seen
+
+    # Of a job that goes on, too.
+    monkeypatch.setattr(job, "_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(scoring, "_CPU_ROWS", 2)
+    encode = JsonlEncoder.encode
+
+    def once(encoder: JsonlEncoder, chunk: Chunk, *arguments: Any) -> bytes:
+        assert chunk.end.row <= 2
+        return encode(encoder, chunk, *arguments)
+
+    monkeypatch.setattr(JsonlEncoder, "encode", once)
+    with pytest.raises(AssertionError):
+        main([*words[:-1], str(tmp_path / "out.jsonl")])
+    seen = _on_a_terminal([*command[:-1], str(tmp_path / "out.jsonl"), "--resume"])
+    assert b"2 rows, 0 rows/s" in seen  # those from before
+    assert b"100%" in seen and b"4 rows, " in seen
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_bad_row_ends_the_job_while_its_producer_goes_on(model: str) -> None:
+    words = ["classify", model, "--input", "-", "--input-format", "jsonl"]
+    command = [sys.executable, "-m", "bertrt", *words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write(b'{"text": 1}\n' * 5000)
+        process.stdin.flush()  # and stays open
+        errors = process.stderr.read()
+        assert process.wait() == 1
+    assert errors.startswith(b"bertrt: error: -, row 1, has no text in column 'text'")
+    assert b"Fatal" not in errors
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.csv.zst"])
+def test_what_needs_pyarrow_says_so(model: str, reviews: Path, tmp_path: Path, output: str) -> None:
+    code = (
+        "import sys; sys.modules['pyarrow'] = None; from bertrt.cli import main; sys.exit(main())"
+    )
+    words = ["classify", model, "--input", str(reviews), "--text-column", "review", "--output"]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *words, str(tmp_path / output)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "pyarrow: install it with `pip install 'bertrt[cpu,jobs]'`" in run.stderr
+    assert run.stderr.count("\n") == 1

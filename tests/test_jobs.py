@@ -4,9 +4,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -265,12 +267,15 @@ _LABELS = ("negative", "neutral", "positive")
 
 
 def test_pairs(classifier: Classifier, tmp_path: Path) -> None:
-    firsts, seconds = ["a", "b", "ab"], ["bc", "c", "c"]
+    # The first and the last would be one text if they were joined.
+    pairs = [("a", "bc"), ("b", "c"), ("ab", "c")]
+    firsts, seconds = ([pair[at] for pair in pairs] for at in (0, 1))
     source = write(tmp_path / "in.csv", {"q": firsts, "d": seconds})
-    run(classifier, source, tmp_path / "out.csv", text_column="q", text_pair_column="d")
-    expected = classifier.logits(list(zip(firsts, seconds, strict=True)))
-    best = [_LABELS[index] for index in expected.argmax(axis=1)]
-    assert [row["label"] for row in read(tmp_path / "out.csv")] == best
+    options: dict[str, Any] = {"text_column": "q", "text_pair_column": "d", "add": "logits"}
+    run(classifier, source, tmp_path / "out.parquet", **options)
+    rows = read(tmp_path / "out.parquet")
+    found = [[row[f"logit_{label}"] for label in _LABELS] for row in rows]
+    np.testing.assert_allclose(found, classifier.logits(pairs), atol=1e-5)
 
 
 def test_zero_shot(tiny_problem: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
@@ -415,7 +420,7 @@ from bertrt.jobs.state import JobState
 job._BETWEEN_CHECKPOINTS, scoring._CPU_ROWS = 0, 16
 owner, name, calls, before = {point!r}
 owner = {{"state": JobState, "sink": workplace._Appended, "place": workplace.Workplace,
-          "shutil": workplace.shutil, "path": workplace.Path}}[owner]
+          "path": workplace.Path}}[owner]
 real, left = getattr(owner, name), calls
 def killed(*arguments, **options):
     global left
@@ -434,11 +439,13 @@ sys.exit(main(sys.argv[1:]))
 _POINTS = [
     ("state", "commit", 1, False),  # nothing but what the job is has been kept
     ("sink", "append", 2, False),  # rows behind the last checkpoint
+    ("sink", "sync", 2, False),  # the same, on the disk
     ("state", "add_answers", 2, False),  # answers that are not committed
     ("state", "commit", 2, True),  # rows on the disk, and the checkpoint is not
     ("place", "publish", 1, True),  # all is done, and nothing in place
     ("path", "replace", 1, False),  # the errors are in place, and the output is not
-    ("shutil", "rmtree", 1, True),  # both are in place
+    ("place", "_remove", 1, True),  # both are in place
+    ("path", "unlink", 3, False),  # the folder is half removed, and the state is still there
 ]
 
 
@@ -499,6 +506,112 @@ def test_chunks_after_a_resume_are_those_of_a_whole_run(tmp_path: Path) -> None:
             assert rest == whole[at + 1 :]
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "message"),
+    [
+        ({"n": 1}, {"n": 1.5}, "'n' is no int64"),
+        ({"v": [1, 2]}, {"v": [1.5]}, "'v' is no list"),
+        ({"m": {"a": 1}}, {"m": {"a": 1, "b": 2}}, "'m' is no struct"),
+        ({"n": "1"}, {"n": 1}, "'n' is no string"),
+    ],
+)
+def test_parquet_never_changes_a_value_of_a_later_chunk(
+    classifier: Classifier, tmp_path: Path, first: Any, later: Any, message: str
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": "a", **row}) + "\n" for row in (first, later)))
+    with pytest.raises(InputError, match=f"row 2: the value of column {message}"):
+        run(classifier, source, tmp_path / "out.parquet", rows=1)
+
+
+def test_parquet_takes_whole_numbers_as_floats_and_lacking_keys_as_null(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    rows = [{"text": "a", "n": 1.5, "m": {"a": 1, "b": 2}}, {"text": "b", "n": 2, "m": {"a": 3}}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(classifier, source, tmp_path / "out.parquet", rows=1)
+    found = read(tmp_path / "out.parquet")
+    assert [(row["n"], row["m"]) for row in found] == [
+        (1.5, {"a": 1, "b": 2}),
+        (2.0, {"a": 3, "b": None}),
+    ]
+
+
+def test_values_of_parquet_as_text(classifier: Classifier, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "text": ["a"],
+            "when": pa.array([1], pa.timestamp("ns")),
+            "late": pa.array([400_000_000_000], pa.timestamp("s")),  # after the year 9999
+            "day": pa.array([1], pa.date32()),
+            "price": pa.array(["1.10"]).cast(pa.decimal128(9, 2)),
+            "raw": pa.array([b"\x00\xff"]),
+            "view": pa.array(["v"], pa.string_view()),
+            "map": pa.array([[("k", float("nan"))]], pa.map_(pa.string(), pa.float64())),
+            "yes": [True],
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    run(classifier, tmp_path / "in.parquet", tmp_path / "out.csv")
+    (row,) = read(tmp_path / "out.csv")
+    assert row["when"] == "1970-01-01 00:00:00.000000001"
+    assert row["late"].startswith("14645-")
+    assert (row["day"], row["price"], row["raw"]) == ("1970-01-02", "1.10", "AP8=")
+    assert (row["view"], row["map"], row["yes"]) == ("v", '[["k", null]]', "true")
+    run(classifier, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+    (row,) = read(tmp_path / "out.jsonl")
+    assert (row["map"], row["price"], row["yes"]) == ([["k", None]], "1.10", True)
+
+
+def test_rows_of_any_type_can_be_left_out(classifier: Classifier, tmp_path: Path) -> None:
+    texts = ["a", None, "b", "c", None]
+    table = pa.table(
+        {
+            "text": pa.array(texts, pa.string_view()),
+            "x": pa.array(range(5), pa.decimal256(9)),
+            "t": pa.array([400_000_000_000] * 5, pa.timestamp("s")),
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=2)
+    errors = tmp_path / "errors.jsonl"
+    run(classifier, tmp_path / "in.parquet", tmp_path / "out.parquet", errors=errors)
+    found = pq.read_table(tmp_path / "out.parquet")
+    given = pq.read_table(tmp_path / "in.parquet")  # Parquet has no seconds
+    kept = pa.concat_tables([given.slice(0, 1), given.slice(2, 2)])
+    assert found.drop_columns(["label", "score"]).equals(kept)
+    assert [row["row"] for row in read(errors)] == [2, 5]
+
+
+def test_a_blank_line_is_an_empty_text_where_there_is_one_column(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("text\na\n\nb\n")
+    run(classifier, tmp_path / "in.csv", tmp_path / "out.jsonl")
+    assert [row["text"] for row in read(tmp_path / "out.jsonl")] == ["a", "", "b"]
+    (tmp_path / "in.tsv").write_text("text\na\rb\n\n")
+    dialect = Dialect(quotes=False)
+    run(classifier, tmp_path / "in.tsv", tmp_path / "out2.jsonl", dialect=dialect)
+    assert [row["text"] for row in read(tmp_path / "out2.jsonl")] == ["a\rb", ""]
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_compressed_files(classifier: Classifier, tmp_path: Path, suffix: str) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a", "b", None]})
+    compress = gzip.compress if suffix == "gz" else lambda data: pa.compress(
+        data, codec="zstd", asbytes=True)  # fmt: skip
+    data = source.read_bytes()
+    (tmp_path / "packed").write_bytes(compress(data[:20]) + compress(data[20:]))
+    output, errors = tmp_path / f"out.jsonl.{suffix}", tmp_path / f"errors.jsonl.{suffix}"
+    run(classifier, tmp_path / "packed", output, errors=errors, input_format="jsonl", rows=1)
+    assert [row["text"] for row in read(output)] == ["a", "b"]
+    assert [row["row"] for row in read(errors)] == [3]
+    # A file without rows is one, and not nothing.
+    (tmp_path / "none.jsonl").write_text("")
+    run(classifier, tmp_path / "none.jsonl", output, overwrite=True)
+    assert read(output) == [] and output.stat().st_size > 0
+
+
 # What is refused
 
 
@@ -530,14 +643,94 @@ def test_an_output_is_never_replaced_unasked(
     assert [row["text"] for row in read(tmp_path / "new.csv")] == ["another"]
 
 
+def stopped(classifier: Classifier, source: Path, output: Path, **options: Any) -> None:
+    """A job that has done all rows but is stopped before it says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job_module, "_BETWEEN_CHECKPOINTS", 0)
+        patch.setattr(job_module._Job, "complete", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(classifier, source, output, **options)
+
+
+def test_errors_are_never_replaced_unasked(classifier: Classifier, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a", None]})
+    errors = tmp_path / "errors.jsonl"
+    errors.write_text("mine")
+    with pytest.raises(InputError, match=r"errors\.jsonl is there already"):
+        run(classifier, source, tmp_path / "out.jsonl", errors=errors)
+    assert errors.read_text() == "mine"
+    errors.unlink()
+    stopped(classifier, source, tmp_path / "out.jsonl", errors=errors)
+    with pytest.raises(InputError, match="has left out rows: give --errors FILE too"):
+        run(classifier, source, tmp_path / "out.jsonl", resume=True)
+    run(classifier, source, tmp_path / "out.jsonl", resume=True, errors=tmp_path / "elsewhere")
+    assert json.loads((tmp_path / "elsewhere").read_text())["row"] == 2
+
+
+def test_what_is_no_regular_file_is_not_written_to(classifier: Classifier, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for output, errors in (("pipe.jsonl", None), ("out.jsonl", tmp_path / "pipe.jsonl")):
+        with pytest.raises(InputError, match="is no regular file"):
+            run(classifier, source, tmp_path / output, errors=errors, overwrite=True)
+    assert (tmp_path / "pipe.jsonl").is_fifo()
+
+
+def test_a_link_is_followed(classifier: Classifier, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    run(classifier, source, tmp_path / "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(read(tmp_path / "real.jsonl")) == 1
+
+
+def test_a_folder_that_is_no_jobs_stays(classifier: Classifier, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    (tmp_path / "out.jsonl.partial").mkdir()
+    (tmp_path / "out.jsonl.partial" / "mine").write_text("mine")
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(InputError, match="is there, and no job's: move it away"):
+            run(classifier, source, tmp_path / "out.jsonl", **options)
+    assert (tmp_path / "out.jsonl.partial" / "mine").read_text() == "mine"
+
+
+def test_a_job_that_has_lost_its_rows_does_not_go_on(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a", "b"]})
+    stopped(classifier, source, tmp_path / "out.jsonl")
+    (tmp_path / "out.jsonl.partial" / "rows").write_text("")
+    with pytest.raises(InputError, match="has lost what the job that was stopped had written"):
+        run(classifier, source, tmp_path / "out.jsonl", resume=True)
+    run(classifier, source, tmp_path / "out.jsonl", overwrite=True)
+    assert len(read(tmp_path / "out.jsonl")) == 2
+
+
+def test_pipes_are_read_once(classifier: Classifier, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a", "b"]})
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(InputError, match="no regular file, and those are read alone"):
+        run(classifier, [source, tmp_path / "pipe.jsonl"], tmp_path / "out.jsonl")
+    with pytest.raises(InputError, match="cannot be read again"):
+        run(classifier, tmp_path / "pipe.jsonl", tmp_path / "out.jsonl", resume=True)
+    writer = threading.Thread(
+        target=(tmp_path / "pipe.jsonl").write_bytes, args=(source.read_bytes(),)
+    )
+    writer.start()
+    run(classifier, tmp_path / "pipe.jsonl", tmp_path / "out.jsonl")
+    writer.join()
+    assert [row["text"] for row in read(tmp_path / "out.jsonl")] == ["a", "b"]
+
+
 def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
     state = JobState(tmp_path / "state")
+    state.commit({"x": 1})
     with pytest.raises(InputError, match="another process is at work on this output"):
         JobState(tmp_path / "state")
     state.close()
     JobState(tmp_path / "state").close()
     (tmp_path / "state").write_bytes(b"no database at all" * 1000)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="cannot be read"):
         JobState(tmp_path / "state")
 
 
@@ -552,6 +745,8 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
         (b"text,label\n1,2\n", {}, "has a column 'label' already"),
         (b'text\n"open\nand never closed\n', {}, "line 2, cannot be read"),
         (b'text\n"a" b\n', {}, "--no-quotes"),
+        (b"t\xe9xt,b\n1,2\n", {}, "the first line of .* is not UTF-8"),
+        (b"text,b\n1,2\n", {"text_column": "text", "text_pair_column": "text"}, "asked for twice"),
         (gzip.compress(b"text\n" + b"a\n" * 9999)[:-20], {}, "cannot be read to its end"),
     ],
 )  # fmt: skip
@@ -570,6 +765,10 @@ def test_files_that_are_refused(classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"PAR1 and no more")
     numbers = tmp_path / "numbers.parquet"
     pq.write_table(pa.table({"text": [1]}), numbers)
+    repeated, empty_struct = tmp_path / "repeated.parquet", tmp_path / "empty_struct.jsonl"
+    columns = pa.schema([("text", pa.string()), ("text", pa.string())])
+    pq.write_table(pa.table([["a"], ["b"]], schema=columns), repeated)
+    empty_struct.write_text('{"text": "a", "m": {}}\n')
     for inputs, output, message in (
         (source, tmp_path / "out.xlsx", "not to be told by its name"),
         (source, tmp_path / "out.parquet.gz", "compressed within"),
@@ -580,6 +779,8 @@ def test_files_that_are_refused(classifier: Classifier, tmp_path: Path) -> None:
         (tmp_path / "none.csv", tmp_path / "out.csv", "cannot be read: No such file"),
         ([source, other], tmp_path / "out.csv", "has the columns text, more, and"),
         (tmp_path / "no.parquet", tmp_path / "out.csv", "cannot be read as Parquet"),
+        (repeated, tmp_path / "out.csv", "has two columns 'text': rename one"),
+        (empty_struct, tmp_path / "out.parquet", "cannot be written as Parquet"),
         (numbers, tmp_path / "out.csv", "row 1, has no text in column 'text': it is of type int"),
     ):
         with pytest.raises(InputError, match=message):

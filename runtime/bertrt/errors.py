@@ -51,6 +51,10 @@ class TextTooLongError(InputError):
             "shorten it, or let it be truncated"
         )
 
+    # Exceptions are pickled with their message, which is not what this one is made of.
+    def __reduce__(self) -> tuple[type, tuple[int, int, int]]:
+        return type(self), (self.position, self.length, self.limit)
+
 
 class DeviceError(BertrtError):
     """The execution device that was asked for is not to be had here."""

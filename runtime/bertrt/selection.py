@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -11,7 +12,14 @@ from bertrt.postprocess import Prediction, over_thresholds, predictions, scores
 
 __all__ = ["BEST", "Selection", "Threshold", "checked_top_k", "select"]
 
-BEST: Any = object()  # stands for "top_k was not given": a Prediction instead of a list of them
+
+class _Best(Enum):
+    """A value of its own that stays the same one when it is pickled on its way to a cluster."""
+
+    BEST = "best"
+
+
+BEST: Any = _Best.BEST  # stands for "top_k was not given": a Prediction instead of a list of them
 
 # One for all labels, or one for each by its name.
 Threshold = float | Mapping[str, float]

@@ -71,6 +71,8 @@ def _classify(arguments: argparse.Namespace) -> None:
     _check_zero_shot(arguments)
     if arguments.input is None:
         check_no_file_options(arguments)
+    elif arguments.texts:
+        raise InputError("texts and --input are both given: leave one of them out")
     elif arguments.pairs:
         raise InputError("--pairs is for lines: name the second text's --text-pair-column instead")
     classifier = load_classifier(arguments)

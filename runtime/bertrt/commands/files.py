@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertrt.columns import ADD
@@ -94,8 +95,6 @@ def run_files(
     """
     from bertrt.jobs.api import classify_files  # here, for who classifies a few texts
 
-    if arguments.texts:
-        raise InputError("texts and --input are both given: leave one of them out")
     started = time.monotonic()
     try:
         with _progress() as on_progress:
@@ -119,7 +118,7 @@ def run_files(
                 **options,
             )
     except KeyboardInterrupt:
-        if arguments.output != STANDARD_STREAM:
+        if Path(f"{Path(arguments.output).resolve()}.partial").exists():
             print("bertrt: stopped: go on with --resume", file=sys.stderr)
         raise
     seconds = time.monotonic() - started
@@ -147,10 +146,10 @@ def _progress() -> Iterator["Callable[[Progress], None] | None"]:
             rate = (rows - rows_before) / max(time.monotonic() - started, 1e-3)
             bar.set_description_str(f"{rows:,} rows, {rate:,.0f} rows/s", refresh=False)
             if progress.consumed is not None:
-                if bar.n == 0:
+                if bar.n == 0:  # what was done before says nothing of the time that is left
                     bar.initial = bar.n = progress.consumed * rows_before / rows
                 bar.n = progress.consumed
-            elif rows:
+            elif rows > rows_before:
                 bar.bar_format = "{desc} [{elapsed}]"
             bar.refresh()
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from bertrt.classifier import Classifier
 from bertrt.columns import result_columns
 from bertrt.errors import InputError
+from bertrt.jobs.files import JobFiles
 from bertrt.jobs.formats import STANDARD_STREAM, Dialect, FileFormat, file_format
-from bertrt.jobs.job import JobFiles, JobReport, Progress, run_job
+from bertrt.jobs.job import JobReport, Progress, run_job
 from bertrt.jobs.scoring import Scorer, TextScorer, ZeroShotScorer
 from bertrt.long_text import Combine, LongText, LongTextOptions
 from bertrt.selection import BEST, Threshold
@@ -85,11 +86,19 @@ def classify_files(
         text_pair_column,
         dialect or Dialect(),
     )
+    options = LongTextOptions(long_text, truncate, stride, combine)
     scorer: Scorer
     if isinstance(classifier, ZeroShotClassifier):
+        if options != LongTextOptions() or text_pair_column is not None:
+            raise InputError(
+                "zero-shot classification makes the pairs itself, and cuts texts as they need it: "
+                "leave pairs, windows and truncation out"
+            )
         scorer = ZeroShotScorer(classifier, multi_label=multi_label)
+    elif multi_label:
+        raise ValueError("multi_label is for zero-shot: give a ZeroShotClassifier")
     else:
-        scorer = TextScorer(classifier, LongTextOptions(long_text, truncate, stride, combine))
+        scorer = TextScorer(classifier, options)
     result = result_columns(
         scorer.classifier.artifact,
         add=add,

@@ -71,14 +71,16 @@ class Chunk(Protocol):
 class Row:
     """A row of a text format.
 
-    values: by column. json: the line, where it is a JSON object. fault: why there are no values.
+    values: by column. size: characters that it has in the file. json: the line, where it is a JSON
+    object. fault: why there are no values; content: as much as could be read then.
     """
 
     place: Place
     values: Mapping[str, Any]
+    size: int
     json: str | None = None
     fault: str | None = None
-    content: Any = None  # of a row with a fault: as much as could be read
+    content: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """Rows and their results to the bytes of an output file, a chunk at a time."""
 
+import base64
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, time
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +14,13 @@ import numpy as np
 from bertrt.columns import Column, ResultColumns
 from bertrt.errors import InputError
 from bertrt.jobs.chunks import Chunk, Place
+from bertrt.jobs.files import JobFiles
 from bertrt.jobs.formats import Dialect
 from bertrt.jobs.source import Source
+from bertrt.jobs.streams import compress
 from bertrt.postprocess import Prediction
 
-__all__ = ["CsvEncoder", "Encoder", "JsonlEncoder", "encoder_of", "error_line", "no_rows"]
+__all__ = ["CsvEncoder", "Encoder", "JsonlEncoder", "encoder_of", "error_line", "finisher_of"]
 
 # Decimals of scores and logits in text.
 _DECIMALS = 6
@@ -37,10 +42,13 @@ class Encoder(Protocol):
         """What a file without any rows holds; nothing where some were encoded."""
 
 
-def encoder_of(
-    name: str, source: Source, result: ResultColumns, dialect: Dialect, begun: Any
-) -> Encoder:
-    """The encoder of a format, for rows of a source; begun: as the class says."""
+def encoder_of(files: JobFiles, source: Source, result: ResultColumns, begun: Any) -> Encoder:
+    """The encoder of a job's output, for rows of a source; begun: as the class says.
+
+    Raises InputError where the output's format cannot be.
+    """
+    name = files.output_format.name
+    compress(b"", files.output_format.compression)  # whether what it needs is installed
     if name == "jsonl":
         return JsonlEncoder(result)
     if name == "parquet":
@@ -52,7 +60,23 @@ def encoder_of(
             "plain text has no columns to add results to: name the output .jsonl, .csv, .tsv or "
             ".parquet, or give --output-format"
         )
+    dialect = files.dialect.of_output(files.input_format.name, name)
     return CsvEncoder(source.columns, result, dialect, dialect.delimiter_of(name), begun)
+
+
+def finisher_of(files: JobFiles) -> Callable[[Path], Path]:
+    """What makes a file of encoded rows the output, in the same folder."""
+    if files.output_format.name != "parquet":
+        return lambda rows: rows
+
+    def finish(rows: Path) -> Path:
+        from bertrt.jobs.parquet_encoder import write_parquet
+
+        finished = rows.with_name("finished")
+        write_parquet(rows, finished)
+        return finished
+
+    return finish
 
 
 class JsonlEncoder:
@@ -100,9 +124,9 @@ class CsvEncoder:
         if self._columns is None:
             self._columns = list(dict.fromkeys(name for values, _ in records for name in values))
         rows = self._header()
-        for index, (values, _), own in zip(
-            kept, records, _added(self._result, logits), strict=True
-        ):
+        places = ["the header"] * len(rows)
+        added = _added(self._result, logits)
+        for index, (values, _), own in zip(kept, records, added, strict=True):
             place = chunk.place(index)
             extra = values.keys() - set(self._columns)
             if extra:
@@ -112,12 +136,13 @@ class CsvEncoder:
                 )
             fields = [_field(values.get(name)) for name in self._columns]
             rows.append(fields + [_field(value) for value in own.values()])
-        return self._written(rows)
+            places.append(str(place))
+        return self._written(rows, places)
 
     def end(self) -> bytes:
         """The header, if it has not been written."""
         self._columns = self._columns or ()
-        return self._written(self._header())
+        return self._written(self._header(), ["the header"])
 
     def _header(self) -> list[list[str]]:
         assert self._columns is not None
@@ -127,21 +152,21 @@ class CsvEncoder:
         self.begun = list(self._columns)
         return [[*self._columns, *self._result.names]] if self._dialect.header else []
 
-    def _written(self, rows: list[list[str]]) -> bytes:
+    def _written(self, rows: list[list[str]], places: list[str]) -> bytes:
         if not self._dialect.quotes:
-            return "".join(self._unquoted(row) for row in rows).encode("utf-8")
+            return "".join(map(self._unquoted, rows, places)).encode("utf-8")
         lines = _Lines()
         # Before Python 3.13 only characters of the line's end are quoted, and a lone \r is one.
         writer = csv.writer(lines, delimiter=self._delimiter, lineterminator="\r\n")
         writer.writerows(rows)
         return "".join(lines.written).encode("utf-8")
 
-    def _unquoted(self, fields: list[str]) -> str:
+    def _unquoted(self, fields: list[str], place: str) -> str:
         for field in fields:
-            if self._delimiter in field or "\n" in field or "\r" in field:
+            if self._delimiter in field or "\n" in field:
                 raise InputError(
-                    f"without quotes a field can hold no delimiter and no line break, and one is "
-                    f"{field[:60]!r}: leave --no-quotes out, or write JSON Lines (.jsonl)"
+                    f"{place}: without quotes a field can hold no delimiter and no line break, and "
+                    f"one is {field[:60]!r}: leave --no-quotes out, or write JSON Lines (.jsonl)"
                 )
         return self._delimiter.join(fields) + "\n"
 
@@ -164,11 +189,6 @@ def error_line(place: Place, reason: str, record: Any) -> bytes:
     return (_dumps({**facts, "reason": reason, "record": record}) + "\n").encode(
         "utf-8", "backslashreplace"
     )
-
-
-def no_rows(result: ResultColumns) -> np.ndarray:
-    """The logits of no texts, float32 [0, labels]."""
-    return np.empty((0, len(result.selection.labels)), dtype=np.float32)
 
 
 def _added(result: ResultColumns, logits: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -206,15 +226,24 @@ def _field(value: Any) -> str:
         return value
     if value is None or value != value:  # only NaN is not itself
         return ""
-    return repr(value) if type(value) in (float, int) else _dumps(value)
+    if isinstance(value, bool | dict | list):
+        return _dumps(value)
+    return repr(value) if isinstance(value, int | float) else _as_text(value)
 
 
 def _dumps(value: Any) -> str:
-    """JSON; what JSON lacks is null (numbers that are none) or as Python writes it (dates, ..)."""
+    """JSON; numbers that are none are null, and what JSON lacks is text."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_text)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_as_text)
+
+
+def _as_text(value: Any) -> str:
+    """Bytes in base64, dates and times as ISO 8601 has them, the rest as Python writes it."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def _finite(value: Any) -> Any:
@@ -222,4 +251,4 @@ def _finite(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bertrt.errors import InputError
 
-__all__ = ["FORMATS", "STANDARD_STREAM", "Dialect", "FileFormat", "file_format"]
+__all__ = ["FORMATS", "STANDARD_STREAM", "Dialect", "FileFormat", "compression_of", "file_format"]
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "text")
 
@@ -62,8 +62,14 @@ class Dialect:
         return self.delimiter or {"csv": ",", "tsv": "\t"}[name]
 
     def of_output(self, given: str, wanted: str) -> "Dialect":
-        """That of an output of format `wanted` for an input of format `given` that has this one."""
-        return self if given == wanted else Dialect(header=self.header)
+        """That of an output of format `wanted` for an input of format `given`."""
+        shared = given == wanted or given not in ("csv", "tsv")
+        return self if shared else Dialect(header=self.header)
+
+
+def compression_of(file: str) -> str | None:
+    """`gzip` or `zstd`, by a file's name; None for what is not compressed."""
+    return _COMPRESSION_OF.get(Path(file).suffix.lower())
 
 
 def file_format(file: str, given: str | None, option: str) -> FileFormat:
@@ -72,11 +78,9 @@ def file_format(file: str, given: str | None, option: str) -> FileFormat:
     option: where the format can be given, for the error.
     Raises InputError.
     """
-    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    compression = _COMPRESSION_OF.get(suffixes[-1]) if suffixes else None
-    if compression is not None:
-        suffixes.pop()
-    name = given or (_FORMAT_OF.get(suffixes[-1]) if suffixes else None)
+    compression = compression_of(file)
+    inner = Path(file) if compression is None else Path(file).with_suffix("")
+    name = given or _FORMAT_OF.get(inner.suffix.lower())
     if name is None:
         what = "standard input or output" if file == STANDARD_STREAM else repr(file)
         raise InputError(

@@ -2,54 +2,31 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bertrt.artifact import fingerprint
 from bertrt.columns import ResultColumns
 from bertrt.errors import InputError
 from bertrt.jobs.chunks import MISSING, Chunk, Position
-from bertrt.jobs.encoders import Encoder, encoder_of, error_line
-from bertrt.jobs.formats import STANDARD_STREAM, Dialect, FileFormat
+from bertrt.jobs.encoders import Encoder, encoder_of, error_line, finisher_of
+from bertrt.jobs.files import JobFiles, check_files
+from bertrt.jobs.identity import check_same, identity
 from bertrt.jobs.scoring import Scorer
 from bertrt.jobs.source import Columns, choose_columns, open_source
 from bertrt.jobs.streams import compress
 from bertrt.jobs.workplace import Workplace
 from bertrt.prefetch import prefetch
 from bertrt.tokenizer import TextInput
-from bertrt.version import __version__
 
-__all__ = ["JobFiles", "JobReport", "Progress", "run_job"]
+__all__ = ["JobReport", "Progress", "run_job"]
 
 # Seconds of work that a kill may cost.
 _BETWEEN_CHECKPOINTS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class JobFiles:
-    """What a job reads and writes.
-
-    inputs: files of one format, one after another; or `-`, standard input.
-    output: a file, which appears when it is whole; or `-`, standard output.
-    errors: the file of rows that cannot be classified, JSON Lines; None: such a row ends the job.
-    text_column, pair_column: where the texts are; None for the column that must be meant, and for
-        texts that are no pairs.
-    dialect: of CSV and TSV; that of the output, where that is of the same format.
-    """
-
-    inputs: Sequence[str]
-    input_format: FileFormat
-    output: str
-    output_format: FileFormat
-    errors: str | None = None
-    text_column: str | None = None
-    pair_column: str | None = None
-    dialect: Dialect = field(default_factory=Dialect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +61,18 @@ def run_job(
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> JobReport:
-    """Classify the rows of files, and write them with their results; all columns are kept.
-
-    The memory does not grow with the files. Rows are in their order; texts that are equal are
-    computed once. What is done is in OUTPUT.partial until all is, so that a job that was killed, at
-    any moment, goes on where it was, and gives the same file.
-
-    resume: go on with a job that was stopped; where there is none, begin. overwrite: replace an
-    output that is there.
-    on_progress: called at the start, and after every chunk of rows.
-    Raises InputError for files that cannot be read or written, for a row that cannot be classified
-    where `files.errors` is None, and for a job that is resumed with other files or another model.
-    """
-    _check_paths(files)
+    """Run a job as `classify_files` describes it, whose arguments and errors these are."""
+    check_files(files, resume=resume)
     source = open_source(files.inputs, files.input_format.name, files.dialect)
     columns = choose_columns(source, files.inputs, files.text_column, files.pair_column)
     if source.columns is not None:
         result.check_free(source.columns, files.inputs[0])
+    make_encoder = partial(encoder_of, files, source, result)
+    make_encoder(None)  # whether it can be, before anything is replaced
     place = Workplace(files.output, files.errors, resume=resume, overwrite=overwrite)
     try:
-        _check_same(place, _identity(scorer, result, files, columns))
-        begun = place.state.value("encoder")
-        dialect = files.dialect.of_output(files.input_format.name, files.output_format.name)
-        encoder = encoder_of(files.output_format.name, source, result, dialect, begun)
+        check_same(place.state, identity(scorer, result, files, columns))
+        encoder = make_encoder(place.state.value("encoder"))
         job = _Job(scorer, columns, files, place, encoder)
         if on_progress is not None:
             on_progress(Progress(job.report, None))
@@ -121,7 +87,7 @@ def run_job(
     except BaseException:
         place.abandon()
         raise
-    place.publish(_finisher(files.output_format))
+    place.publish(finisher_of(files))
     return job.report
 
 
@@ -152,7 +118,8 @@ class _Job:
             self._leave_out(chunk, faults)
         if kept:
             logits = np.stack([answers[keys[index]] for index in kept])
-            self._write(self._encoder.encode(chunk, kept, logits))
+            data = self._encoder.encode(chunk, kept, logits)
+            self._place.add_rows(compress(data, self._files.output_format.compression))
         self.position = chunk.end
         self.report = replace(
             self.report,
@@ -167,7 +134,9 @@ class _Job:
 
     def complete(self) -> None:
         """Keep that all rows are done."""
-        self._write(self._encoder.end())
+        data = self._encoder.end()
+        if data or self._place.is_empty:  # what is compressed is not nothing, though empty
+            self._place.add_rows(compress(data, self._files.output_format.compression))
         self._checkpoint(complete=True)
 
     def _texts(self, chunk: Chunk) -> tuple[dict[int, TextInput], dict[int, str]]:
@@ -228,14 +197,6 @@ class _Job:
                 )
             self._place.add_error(error_line(place, faults[index], chunk.record(index)))
 
-    def _write(self, data: bytes) -> None:
-        if data:
-            self._place.add_rows(compress(data, self._compression))
-
-    @property
-    def _compression(self) -> str | None:
-        return self._files.output_format.compression
-
     def _checkpoint(self, *, complete: bool = False) -> None:
         self._place.checkpoint(
             {
@@ -246,60 +207,6 @@ class _Job:
             }
         )
         self._saved = time.monotonic()
-
-
-def _check_paths(files: JobFiles) -> None:
-    targets = [file for file in (files.output, files.errors) if file not in (None, STANDARD_STREAM)]
-    taken = {Path(file).resolve() for file in files.inputs if file != STANDARD_STREAM}
-    for target in targets:
-        assert target is not None
-        if Path(target).resolve() in taken:
-            raise InputError(f"{target} is asked for twice: read from one file, write to others")
-        taken.add(Path(target).resolve())
-
-
-def _identity(
-    scorer: Scorer, result: ResultColumns, files: JobFiles, columns: Columns
-) -> dict[str, Any]:
-    """What a job must have in common with the one that it goes on with, to give the same file."""
-    classifier = scorer.classifier
-    thresholds = result.selection.thresholds
-    return {
-        "version of bertrt": __version__,
-        "model": fingerprint(classifier.artifact, classifier.precision),
-        "precision": classifier.precision,
-        "provider": classifier.provider,
-        "input": [_identity_of(file) for file in files.inputs],
-        "format": [asdict(files.input_format), asdict(files.output_format), asdict(files.dialect)],
-        "columns": [columns.text, columns.pair],
-        "result": [
-            list(result.names),
-            result.selection.top_k,
-            None if thresholds is None else thresholds.tolist(),
-        ],
-        **scorer.settings,
-    }
-
-
-def _identity_of(file: str) -> list[Any]:
-    if file == STANDARD_STREAM:
-        return [file]
-    facts = Path(file).stat()
-    return [str(Path(file).resolve()), facts.st_size, facts.st_mtime_ns]
-
-
-def _check_same(place: Workplace, identity: dict[str, Any]) -> None:
-    """Keep what the job is; InputError if it goes on with one that was another."""
-    kept = place.state.value("identity")
-    if kept is None:
-        place.state.commit({"identity": identity})
-        return
-    other = [name for name in identity if identity[name] != kept.get(name)]
-    if other:
-        raise InputError(
-            f"the job that was stopped had another {', another '.join(other)}: give it as then, or "
-            "begin anew with --overwrite"
-        )
 
 
 def _no_text(name: str, value: Any) -> str:
@@ -318,18 +225,3 @@ def _key(text: TextInput) -> bytes:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.digest()
-
-
-def _finisher(output: FileFormat) -> Callable[[Path], Path]:
-    """What makes a file of encoded rows the output."""
-    if output.name != "parquet":
-        return lambda rows: rows
-
-    def finish(rows: Path) -> Path:
-        from bertrt.jobs.parquet_encoder import write_parquet
-
-        finished = rows.with_name("finished")
-        write_parquet(rows, finished)
-        return finished
-
-    return finish

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# First: it says so where pyarrow is missing.
+from bertrt.arrow_columns import arrow_columns  # isort: skip
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bertrt.arrow_columns import arrow_columns
 from bertrt.columns import ResultColumns
+from bertrt.errors import InputError
 from bertrt.jobs.chunks import Chunk
 from bertrt.jobs.source import Source
 
 __all__ = ["ArrowEncoder", "write_parquet"]
 
-# Rows of a row group.
+# Rows of a row group, and their bytes.
 _GROUP = 65_536
+_GROUP_BYTES = 128_000_000
 
 
 class ArrowEncoder:
@@ -49,12 +53,15 @@ class ArrowEncoder:
         return self._stream(table, np.empty((0, len(self._result.selection.labels)), np.float32))
 
     def _stream(self, table: Any, logits: np.ndarray) -> bytes:
-        if self.begun is None:
+        settled = self.begun is not None
+        if not settled:
             self._result.check_free(table.schema.names, "the input")
             self._schema = table.schema
             self.begun = base64.b64encode(table.schema.serialize()).decode("ascii")
         for name, column in arrow_columns(self._result, logits).items():
             table = table.append_column(name, column)
+        if not settled:
+            _check_writable(table.schema)
         buffer = io.BytesIO()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_stream(buffer, table.schema, options=options) as writer:
@@ -64,7 +71,7 @@ class ArrowEncoder:
 
 def write_parquet(streams: Path, file: Path) -> None:
     """Write the rows of Arrow streams, one after another in a file, to a Parquet file."""
-    writer, waiting, rows = None, [], 0
+    writer, waiting, rows, size = None, [], 0, 0
     with streams.open("rb") as source:
         try:
             while source.peek(1):
@@ -73,9 +80,10 @@ def write_parquet(streams: Path, file: Path) -> None:
                     writer = pq.ParquetWriter(file, table.schema)
                 waiting.append(table)
                 rows += len(table)
-                if rows >= _GROUP:
+                size += table.nbytes
+                if rows >= _GROUP or size >= _GROUP_BYTES:
                     _write_group(writer, waiting)
-                    waiting, rows = [], 0
+                    waiting, rows, size = [], 0, 0
             if writer is not None and waiting:
                 _write_group(writer, waiting)
         finally:
@@ -86,3 +94,13 @@ def write_parquet(streams: Path, file: Path) -> None:
 def _write_group(writer: Any, tables: Sequence[Any]) -> None:
     table = pa.concat_tables(tables).unify_dictionaries()
     writer.write_table(table, row_group_size=max(1, len(table)))
+
+
+def _check_writable(schema: Any) -> None:
+    """InputError for types that Arrow has and Parquet lacks: better now than at the end."""
+    try:
+        pq.ParquetWriter(io.BytesIO(), schema).close()
+    except pa.ArrowException as error:
+        raise InputError(
+            f"the rows cannot be written as Parquet ({error}): write JSON Lines (.jsonl)"
+        ) from error

@@ -5,13 +5,18 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from bertrt.errors import InputError
 from bertrt.jobs.chunks import Place, Row
 from bertrt.jobs.formats import Dialect
 from bertrt.jobs.streams import Input, open_input, reading
+
+if TYPE_CHECKING:
+    import _csv
 
 __all__ = ["TEXT_COLUMN", "RowFile", "open_rows"]
 
@@ -67,7 +72,7 @@ def _line_rows(opened: Input, row_of: Callable[[Place, str], Row | None]) -> Ite
             except UnicodeDecodeError as error:
                 reason = f"is not UTF-8 ({error.reason} at byte {error.start}): use iconv"
                 content = line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-                yield Row(place, {}, None, reason, content)
+                yield Row(place, {}, len(line), None, reason, content)
                 continue
             row = row_of(place, text.removeprefix(_BOM) if number == 1 else text)
             if row is not None:
@@ -75,7 +80,7 @@ def _line_rows(opened: Input, row_of: Callable[[Place, str], Row | None]) -> Ite
 
 
 def _text_row(place: Place, line: str) -> Row:
-    return Row(place, {TEXT_COLUMN: line})
+    return Row(place, {TEXT_COLUMN: line}, len(line))
 
 
 def _json_row(place: Place, line: str) -> Row | None:
@@ -86,12 +91,16 @@ def _json_row(place: Place, line: str) -> Row | None:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        return Row(place, {}, None, f"is not JSON ({reason})", line)
+        return Row(place, {}, len(line), None, f"is not JSON ({reason})", line)
     if isinstance(value, str):
-        return Row(place, {TEXT_COLUMN: value}, f'{{"{TEXT_COLUMN}": {line.strip()}}}')
+        text = f'{{"{TEXT_COLUMN}": {line.strip()}}}'
+        return Row(place, {TEXT_COLUMN: value}, len(line), text)
     if not isinstance(value, dict):
-        return Row(place, {}, None, "is neither a JSON object nor a string", value)
-    return Row(place, value, line.strip())
+        return Row(place, {}, len(line), None, "is neither a JSON object nor a string", value)
+    if "\\ud" in line.lower() and not _is_unicode(json.dumps(value, ensure_ascii=False)):
+        fault = "is not valid Unicode: half a surrogate pair stands in it"
+        return Row(place, {}, len(line), None, fault, line)
+    return Row(place, value, len(line), line.strip())
 
 
 # Tables
@@ -104,26 +113,30 @@ class _Table:
         self._file, self._dialect = opened.name, dialect
         self._warned = name != "tsv"
         csv.field_size_limit(_MAX_FIELD)  # of the whole process; its default is 128 KB
+        delimiter = dialect.delimiter_of(name)
         # Bytes that are no UTF-8 come as lone surrogates, so that they are the fault of one row.
-        lines = io.TextIOWrapper(opened.bytes, "utf-8-sig", "surrogateescape", newline="")
-        self._reader = csv.reader(
-            lines,
-            delimiter=dialect.delimiter_of(name),
-            quoting=csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE,
-            # Else an unclosed quote would take the rest of the file for one text.
-            strict=True,
-        )
+        # Lines without quotes end with a line feed alone, as those of plain text do.
+        ends = "" if dialect.quotes else "\n"
+        lines = io.TextIOWrapper(opened.bytes, "utf-8-sig", "surrogateescape", newline=ends)
+        if dialect.quotes:
+            # Strict: an unclosed quote would else take the rest of the file for one text.
+            self._records = self._quoted(csv.reader(lines, delimiter=delimiter, strict=True))
+        else:
+            self._records = self._unquoted(lines, delimiter)
         self._pending: list[tuple[int, list[str]]] = []
+        self.columns: tuple[str, ...] = ()
         self.columns = self._columns()
 
     def _columns(self) -> tuple[str, ...]:
-        first = next(self._records(), None)
+        first = next(self._records, None)
         if first is None:
             raise InputError(f"{self._file} is empty: it has not even a line that names columns")
         if not self._dialect.header:
             self._pending.append(first)
             return tuple(str(number) for number, _ in enumerate(first[1], start=1))
         names = first[1]
+        if not _is_unicode("".join(names)):
+            raise InputError(f"the first line of {self._file} is not UTF-8: use iconv")
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise InputError(
@@ -135,40 +148,47 @@ class _Table:
     def rows(self) -> Iterator[Row]:
         """The rows after the header."""
         columns = self.columns
-        number = 0
-        for source in (iter(self._pending), self._records()):
-            for line, fields in source:
-                number += 1
-                place = Place(self._file, number, line)
-                fault = _field_fault(fields, len(columns))
-                if fault is None:
-                    yield Row(place, dict(zip(columns, fields, strict=True)))
-                else:
-                    content = [_escaped(field) for field in fields]
-                    yield Row(place, {}, None, fault, content)
+        for number, (line, fields) in enumerate(chain(self._pending, self._records), start=1):
+            place = Place(self._file, number, line)
+            fault = _field_fault(fields, len(columns))
+            size = sum(map(len, fields))
+            if fault is None:
+                yield Row(place, dict(zip(columns, fields, strict=True)), size)
+            else:
+                content = [_escaped(field) for field in fields]
+                yield Row(place, {}, size, None, fault, content)
 
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """The fields of each record that is not blank, and the line where it begins."""
+    def _quoted(self, reader: "_csv.Reader") -> Iterator[tuple[int, list[str]]]:
+        """The fields of each record, and the line where it begins."""
         with reading(self._file):
             while True:
-                line = self._reader.line_num + 1
+                line = reader.line_num + 1
                 try:
-                    fields = next(self._reader, None)
+                    fields = next(reader, None)
                 except csv.Error as error:
                     raise self._unreadable(line, error) from error
                 if fields is None:
                     return
-                if not self._warned and self._reader.line_num > line:
+                if not self._warned and reader.line_num > line:
                     self._warned = True
                     _logger.warning(
                         "%s, line %d: a quote begins here that ends in line %d. If quotes are "
                         "characters like others in this file, give --no-quotes",
                         self._file,
                         line,
-                        self._reader.line_num,
+                        reader.line_num,
                     )
-                if fields:
-                    yield line, fields
+                # A blank line is no row; but of one column, it is an empty field.
+                if fields or len(self.columns) == 1:
+                    yield line, fields or [""]
+
+    def _unquoted(self, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+        """The same of a file without quotes."""
+        with reading(self._file):
+            for number, line in enumerate(lines, start=1):
+                text = line.removesuffix("\n").removesuffix("\r")
+                if text or len(self.columns) == 1:
+                    yield number, text.split(delimiter)
 
     def _unreadable(self, line: int, error: csv.Error) -> InputError:
         reason = str(error).partition(" - ")[0]  # what follows is advice for programmers
@@ -182,13 +202,18 @@ class _Table:
 def _field_fault(fields: list[str], expected: int) -> str | None:
     if len(fields) != expected:
         return f"has {len(fields)} fields where the first line has {expected}"
-    try:
-        "".join(fields).encode("utf-8")
-    except UnicodeEncodeError:
-        return "is not UTF-8: use iconv"
-    return None
+    return None if _is_unicode("".join(fields)) else "is not UTF-8: use iconv"
 
 
 def _escaped(field: str) -> str:
     """A field with the bytes that are no UTF-8 written out."""
     return field.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there is no lone surrogate in a text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -21,12 +21,11 @@ _CPU_ROWS, _GPU_ROWS = 4096, 32_768
 class Scorer(Protocol):
     """What a job does with texts.
 
-    classifier: what runs. labels: what the numbers of a text are for, in order.
-    rows: texts to give it at a time. settings: what else the numbers depend on.
+    classifier: what runs. rows: texts to give it at a time. settings: what else the numbers depend
+    on.
     """
 
     classifier: Classifier
-    labels: tuple[str, ...]
     rows: int
     settings: dict[str, object]
 
@@ -46,7 +45,6 @@ class TextScorer:
     def __init__(self, classifier: Classifier, options: LongTextOptions | None = None) -> None:
         self._options = options or LongTextOptions()
         self.classifier = classifier
-        self.labels = classifier.labels
         self.rows = _GPU_ROWS if classifier.session.on_gpu else _CPU_ROWS
         self.settings: dict[str, object] = {"long texts": asdict(self._options)}
 
@@ -60,10 +58,16 @@ class TextScorer:
 
 
 class ZeroShotScorer:
-    """Scores of candidate labels. What is cut of a text differs by label, so none counts as cut."""
+    """Scores of candidate labels. What is cut of a text differs by label, so none counts as cut.
+
+    labels: what the numbers of a text are for, in order.
+    """
 
     def __init__(self, zero_shot: ZeroShotClassifier, *, multi_label: bool = False) -> None:
-        assert zero_shot.labels is not None
+        if zero_shot.labels is None:
+            raise ValueError(
+                "the classifier has no labels to choose from: give them when it is made"
+            )
         self._zero_shot, self._multi_label = zero_shot, multi_label
         self.classifier = zero_shot.classifier
         self.labels = zero_shot.labels

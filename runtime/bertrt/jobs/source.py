@@ -1,5 +1,6 @@
 """The input of a job: files of one format, a chunk at a time."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,6 @@ def open_source(files: Sequence[str], name: str, dialect: Dialect) -> Source:
     Raises InputError for a file that cannot be read, and for columns that are not those of the
     first file.
     """
-    if STANDARD_STREAM in files and len(files) > 1:
-        raise InputError("standard input (-) cannot be read beside files: give one of them")
     if name == "parquet":
         return _parquet_source(files)
     opened = open_rows(files[0], name, dialect)
@@ -68,6 +67,8 @@ def choose_columns(
     source: Source, files: Sequence[str], text: str | None, pair: str | None
 ) -> Columns:
     """The columns that are asked for, or that must be meant; InputError if that cannot be told."""
+    if pair is not None and text == pair:
+        raise InputError(f"the column {text!r} is asked for twice: a pair is of two")
     has = source.columns
     if has is None:
         return Columns(text or TEXT_COLUMN, pair)
@@ -93,6 +94,9 @@ def _parquet_source(files: Sequence[str]) -> Source:
     from bertrt.jobs.tables import parquet_chunks, parquet_schema
 
     schema = parquet_schema(files[0])
+    repeated = [name for name, count in Counter(schema.names).items() if count > 1]
+    if repeated:
+        raise InputError(f"{files[0]} has two columns {repeated[0]!r}: rename one")
     for file in files[1:]:
         other = parquet_schema(file)
         _check_alike(files[0], tuple(schema.names), file, tuple(other.names))
@@ -133,7 +137,7 @@ def _text_chunks(
                 continue
             rows.append(row)
             end = Position(number, row.place.row)
-            characters += sum(len(v) for v in row.values.values() if isinstance(v, str))
+            characters += row.size
             if len(rows) >= max_rows or characters >= _MAX_CHARACTERS:
                 yield RecordChunk(rows, end, share.of(number, file))
                 rows, characters = [], 0

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -30,9 +31,8 @@ class Input:
         return self._raw.tell() if self._raw.seekable() else 0
 
     def close(self) -> None:
-        """Close the file; standard input stays open."""
-        if self.name != STANDARD_STREAM:
-            self._raw.close()
+        """Close the file."""
+        self._raw.close()
 
 
 def open_input(file: str) -> Input:
@@ -40,7 +40,8 @@ def open_input(file: str) -> Input:
     if file == STANDARD_STREAM:
         if sys.stdin is None:
             raise InputError("standard input is closed")
-        return Input(file, sys.stdin.buffer)
+        # A file of our own: a thread that waits for sys.stdin keeps Python from ending.
+        return Input(file, os.fdopen(os.dup(sys.stdin.fileno()), "rb"))
     try:
         return Input(file, Path(file).open("rb"))
     except OSError as error:

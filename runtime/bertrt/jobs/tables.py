@@ -1,12 +1,11 @@
 """Parquet files, and rows as Arrow tables."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bertrt.errors import InputError, MissingDependencyError
-from bertrt.jobs.chunks import MISSING, Place, Position, Row
+from bertrt.jobs.chunks import Place, Position, Row
 
 try:
     import pyarrow as pa
@@ -50,22 +49,27 @@ class TableChunk:
 
     def record(self, index: int) -> Any:
         """A row's values."""
-        (values,) = self.rows.slice(index, 1).to_pylist()
-        return json.loads(json.dumps(values, default=str))
+        (values,) = _readable(self.rows.slice(index, 1)).to_pylist()
+        return values
 
     def records(self, kept: Sequence[int]) -> Iterator[tuple[Mapping[str, Any], str | None]]:
         """The values of some rows."""
-        for values in self.table(kept, None).to_pylist():
+        for values in _readable(self.table(kept, None)).to_pylist():
             yield values, None
 
     def table(self, kept: Sequence[int], schema: Any) -> Any:
         """Some rows, with their own types: all files have the same."""
-        return self.rows if len(kept) == len(self) else self.rows.take(kept)
+        if len(kept) == len(self):
+            return self.rows
+        # Slices: to take single rows is not possible of all types.
+        runs = [self.rows.slice(first, count) for first, count in _runs(kept)]
+        return pa.concat_tables(runs) if runs else self.rows.slice(0, 0)
 
 
 def parquet_schema(file: str) -> Any:
     """The pyarrow.Schema of a file; InputError if it is no Parquet."""
-    return _open(file).schema_arrow
+    with _open(file) as opened:
+        return opened.schema_arrow
 
 
 def parquet_chunks(
@@ -75,14 +79,16 @@ def parquet_chunks(
 
     Chunks depend on where they begin and on the files alone. A file is never whole in memory.
     """
-    opened = [_open(file) for file in files]
-    total = sum(file.metadata.num_rows for file in opened)
-    done = sum(file.metadata.num_rows for file in opened[: start.file]) + start.row
+    counts = []
+    for file in files:
+        with _open(file) as opened:
+            counts.append(opened.metadata.num_rows)
+    total, done = sum(counts), sum(counts[: start.file]) + start.row
     pieces: list[Any] = []
     places: list[Place] = []
     size = 0
     end = start
-    for number, row, piece in _pieces(opened, start):
+    for number, row, piece in _pieces(files, start):
         pieces.append(piece)
         places += [Place(files[number], row + index) for index in range(1, len(piece) + 1)]
         end = Position(number, row + len(piece))
@@ -103,33 +109,47 @@ def _open(file: str) -> Any:
         raise InputError(f"{file} cannot be read as Parquet: {error}") from error
 
 
-def _pieces(opened: Sequence[Any], start: Position) -> Iterator[tuple[int, int, Any]]:
+def _pieces(files: Sequence[str], start: Position) -> Iterator[tuple[int, int, Any]]:
     """(file number, rows of it before, the next rows of it as a Table)."""
-    for number, file in enumerate(opened):
-        if number < start.file:
-            continue
+    for number in range(start.file, len(files)):
         skipped = start.row if number == start.file else 0
-        row = 0
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if row + rows <= skipped:
-                row += rows
-                continue
-            # A group by itself: batches would else begin elsewhere where reading does.
-            for batch in _batches(file, group, number):
-                first = max(0, skipped - row)
-                if first < len(batch):
-                    yield number, row + first, pa.Table.from_batches([batch.slice(first)])
-                row += len(batch)
+        with _open(files[number]) as file:
+            row = 0
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if row + rows <= skipped:
+                    row += rows
+                    continue
+                # A group by itself: batches would else begin elsewhere where reading does.
+                for batch in _batches(files[number], file, group):
+                    first = max(0, skipped - row)
+                    if first < len(batch):
+                        yield number, row + first, pa.Table.from_batches([batch.slice(first)])
+                    row += len(batch)
 
 
-def _batches(file: Any, group: int, number: int) -> Iterator[Any]:
+def _batches(name: str, file: Any, group: int) -> Iterator[Any]:
     try:
         yield from file.iter_batches(_BATCH, row_groups=[group])
     except (OSError, pa.ArrowException) as error:
-        raise InputError(
-            f"row group {group} of input {number + 1} cannot be read: {error}"
-        ) from error
+        raise InputError(f"{name}, row group {group}, cannot be read: {error}") from error
+
+
+def _runs(kept: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Rows that stand together, of those in ascending order: the first, and how many."""
+    first = 0
+    for at in range(1, len(kept) + 1):
+        if at == len(kept) or kept[at] != kept[at - 1] + 1:
+            yield kept[first], at - first
+            first = at
+
+
+def _readable(table: Any) -> Any:
+    """Dates and times as text: Python's have no nanoseconds, and end with the year 9999."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_temporal(field.type) and not pa.types.is_duration(field.type):
+            table = table.set_column(index, field.name, table[index].cast(pa.string()))
+    return table
 
 
 def _joined(pieces: Sequence[Any]) -> Any:
@@ -165,7 +185,7 @@ def _inferred(rows: Sequence[Row]) -> Any:
         values = [row.values.get(name) for row in rows]
         try:
             kind = pa.infer_type(values)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise InputError(
                 f"the values of column {name!r} are of several types, and Parquet takes one: write "
                 f"JSON Lines (.jsonl) ({error})"
@@ -177,15 +197,31 @@ def _inferred(rows: Sequence[Row]) -> Any:
 def _column(rows: Sequence[Row], field: Any) -> Any:
     values = [row.values.get(field.name) for row in rows]
     try:
-        return pa.array(values, field.type)
-    except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
-        for row in rows:
-            value = row.values.get(field.name, MISSING)
-            try:
-                pa.array([None if value is MISSING else value], field.type)
-            except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
-                raise InputError(
-                    f"{row.place}: the value of column {field.name!r} is no {field.type}, as those "
-                    f"before it are: write JSON Lines (.jsonl) ({error})"
-                ) from error
-        raise
+        array = pa.array(values, field.type)
+        if _alike(values, array.to_pylist()):
+            return array
+    except (pa.ArrowException, OverflowError, TypeError):
+        array = None  # which row it is, is found below
+    for row, value in zip(rows, values, strict=True):
+        try:
+            fits = _alike([value], pa.array([value], field.type).to_pylist())
+        except (pa.ArrowException, OverflowError, TypeError):
+            fits = False
+        if not fits:
+            raise InputError(
+                f"{row.place}: the value of column {field.name!r} is no {field.type}, as those "
+                "before it are: write JSON Lines (.jsonl)"
+            )
+    raise InputError(f"the values of column {field.name!r} do not fit {field.type}")
+
+
+def _alike(value: Any, kept: Any) -> bool:
+    """Whether Arrow has kept a value of JSON: it cuts fractions off, and drops unknown keys."""
+    if isinstance(value, dict) and isinstance(kept, dict):
+        others = kept.keys() - value.keys()
+        return all(kept[key] is None for key in others) and all(
+            key in kept and _alike(item, kept[key]) for key, item in value.items()
+        )
+    if isinstance(value, list) and isinstance(kept, list):
+        return len(value) == len(kept) and all(map(_alike, value, kept))
+    return bool(value == kept) or (value != value and kept != kept)  # NaN is not itself

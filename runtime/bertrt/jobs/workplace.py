@@ -1,24 +1,39 @@
 """Where a job's output grows until it is whole, and from where it goes on after a kill."""
 
+import errno
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bertrt.errors import InputError
-from bertrt.jobs.formats import STANDARD_STREAM
+from bertrt.jobs.formats import STANDARD_STREAM, compression_of
 from bertrt.jobs.state import JobState
+from bertrt.jobs.streams import compress
 
 __all__ = ["Workplace"]
 
+_STATE = "state.sqlite"
+# All that a job puts into its folder, the state last: while it is there, there is a job.
+_OWN = ("rows", "errors", "finished", f"{_STATE}-journal", _STATE)
+
 
 class _Appended:
-    """A file that only grows, from a size on; what is behind that is cut off."""
+    """A file that only grows, from a size on; what is behind that is cut off.
+
+    Raises InputError where it is shorter: then it is not the one that was written.
+    """
 
     def __init__(self, file: Path, size: int) -> None:
         file.touch()
+        if file.stat().st_size < size:
+            raise InputError(
+                f"{file} has lost what the job that was stopped had written: begin anew with "
+                "--overwrite"
+            )
         self._file = file.open("r+b")
         self._file.truncate(size)
         self._file.seek(size)
@@ -46,56 +61,65 @@ class _Standard:
         sys.stdout.buffer.flush()
         return 0
 
+    def close(self) -> None:
+        """It stays open."""
+
 
 class Workplace:
-    """The folder OUTPUT.partial, with the rows that are done and a job's state.
+    """The folder OUTPUT.partial: rows that are done, rows that are left out, and a job's state.
 
-    output: a file, or standard output, which has no folder and cannot be gone on with.
-    errors: the file of rows that are left out, if it is wanted; it grows as FILE.partial.
-    resume: go on with a job that was stopped, if there is one. overwrite: replace the output that
-    is there, and a job that was stopped.
-    Raises InputError where neither is asked for and one is there, and for a folder that is not.
+    output: a file, or standard output, which has a folder elsewhere and cannot be gone on with.
+    errors: the file for rows that are left out, if it is wanted.
+    resume: go on with a job that was stopped, if there is one. overwrite: replace files that are
+    there, and a job that was stopped.
+    Raises InputError where neither is asked for and one is there, and for what cannot be a file.
     """
 
     def __init__(self, output: str, errors: str | None, *, resume: bool, overwrite: bool) -> None:
-        self._output = None if output == STANDARD_STREAM else Path(output)
-        self._errors = None if errors is None else Path(errors)
-        self._folder = None if self._output is None else Path(f"{self._output}.partial")
+        # Resolved: what a link leads to is written, and not the link.
+        self._output = None if output == STANDARD_STREAM else Path(output).resolve()
+        self._errors = None if errors is None else Path(errors).resolve()
+        if self._output is None and resume:
+            raise InputError("what goes to standard output cannot be resumed: give --output")
+        self._folder = _folder_of(self._output)
         self._check_targets(resume, overwrite)
-        if self._folder is not None:
-            if overwrite and not resume and self._folder.exists():
-                JobState(self._state_file).close()  # whether another process has it
-                shutil.rmtree(self._folder)
+        if self._output is not None:
             self._folder.mkdir(exist_ok=True)
-        self.state = JobState(self._state_file)
-        self.complete = bool(self.state.value("complete", False))
-        self.rows: _Appended | _Standard | None = None
+        self.state = JobState(self._folder / _STATE)
+        self._rows: _Appended | _Standard | None = None
         self._errors_sink: _Appended | None = None
         try:
-            self._check_errors_file()
+            if overwrite and not resume:
+                self.state.clear()
+            self.complete = bool(self.state.value("complete", False))
             if not self.complete:
                 self._open()
         except BaseException:
-            self.state.close()
+            self.abandon()
             raise
-
-    def add_error(self, line: bytes) -> None:
-        """Write of a row that is left out, on a line."""
-        assert self._errors_sink is not None
-        self._errors_sink.append(line)
 
     def add_rows(self, data: bytes) -> None:
         """Write rows that are done."""
-        assert self.rows is not None
-        self.rows.append(data)
+        assert self._rows is not None
+        self._rows.append(data)
+
+    def add_error(self, line: bytes) -> None:
+        """Write of a row that is left out, on a line."""
+        assert self._errors_sink is not None and self._errors is not None
+        self._errors_sink.append(compress(line, compression_of(self._errors.name)))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has been written, to a file."""
+        return isinstance(self._rows, _Appended) and self._rows.sync() == 0
 
     def checkpoint(self, values: Mapping[str, Any]) -> None:
         """Keep what has been written until now, and values that belong to it."""
-        assert self.rows is not None
-        sizes = {"rows size": self.rows.sync()}
+        assert self._rows is not None
+        sizes = {"rows size": self._rows.sync()}
         if self._errors_sink is not None:
             sizes |= {"errors size": self._errors_sink.sync()}
-        self.state.commit({**values, **sizes, "errors": self._errors and str(self._errors)})
+        self.state.commit({**values, **sizes})
 
     def publish(self, finish: Callable[[Path], Path]) -> None:
         """Put the files in place: the errors, and then the output; and remove the folder.
@@ -103,28 +127,24 @@ class Workplace:
         A job that is killed meanwhile does so again, with what is not in place yet.
         finish: makes of the file of rows the output, in the same folder.
         """
-        for sink in (self.rows, self._errors_sink):
-            if isinstance(sink, _Appended):
-                sink.close()
-        if self._errors is not None and _partial(self._errors).exists():
-            _put_in_place(_partial(self._errors), self._errors)
-        if self._output is not None and self._parts.exists():
-            _put_in_place(finish(self._parts), self._output)
+        self._close_sinks()
+        if self._errors is not None and (self._folder / "errors").exists():
+            _put_in_place(self._folder / "errors", self._errors)
+        if self._output is not None and (self._folder / "rows").exists():
+            _put_in_place(finish(self._folder / "rows"), self._output)
         self.state.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
+        self._remove()
 
     def abandon(self) -> None:
         """Leave the job as it was at its last checkpoint, or remove one that has none."""
-        begun = self.state.value("position") is not None
+        self._close_sinks()
+        begun = self._output is not None and self.state.value("position") is not None
         self.state.close()
         if not begun:
-            if self._folder is not None:
-                shutil.rmtree(self._folder)
-            if self._errors is not None:
-                _partial(self._errors).unlink(missing_ok=True)
+            self._remove()
 
     def _check_targets(self, resume: bool, overwrite: bool) -> None:
+        begun = (self._folder / _STATE).exists()
         for file in (self._output, self._errors):
             if file is None:
                 continue
@@ -132,62 +152,79 @@ class Workplace:
                 raise InputError(
                     f"{file} cannot be written, as {file.parent} is no folder: make it"
                 )
-            if file.is_dir():
-                raise InputError(f"{file} is a folder: give the name of a file")
-        if self._output is None:
-            if resume:
-                raise InputError("what goes to standard output cannot be resumed: give --output")
-            return
-        assert self._folder is not None
-        begun = self._folder.exists()
+            if file.exists() and not file.is_file():
+                raise InputError(f"{file} is no regular file: give the name of one, or a new name")
+            if file.exists() and not overwrite and not (resume and begun):
+                raise InputError(f"{file} is there already: replace it with --overwrite")
+        if (
+            self._folder.exists()
+            and not begun
+            and (not self._folder.is_dir() or _full(self._folder))
+        ):
+            raise InputError(f"{self._folder} is there, and no job's: move it away")
         if begun and not resume and not overwrite:
             raise InputError(
                 f"a job that was to write {self._output} was stopped: go on with --resume, or "
                 "begin anew with --overwrite"
             )
-        if self._output.exists() and not overwrite and not (resume and begun):
-            raise InputError(f"{self._output} is there already: replace it with --overwrite")
-
-    def _check_errors_file(self) -> None:
-        written, given = self.state.value("errors"), self._errors and str(self._errors)
-        if self.state.value("errors size", 0) and written != given:
-            raise InputError(
-                f"the job that was stopped has left out rows, which are in {written}.partial: give "
-                f"--errors {written}"
-            )
-
-    @property
-    def _state_file(self) -> Path | None:
-        return None if self._folder is None else self._folder / "state.sqlite"
-
-    @property
-    def _parts(self) -> Path:
-        """The file that the rows are in, before they are in place."""
-        assert self._folder is not None
-        return self._folder / "rows"
 
     def _open(self) -> None:
-        if self._folder is None:
-            self.rows = _Standard()
+        size = self.state.value("errors size", 0)
+        if size and self._errors is None:
+            raise InputError("the job that was stopped has left out rows: give --errors FILE too")
+        if self._output is None:
+            self._rows = _Standard()
         else:
-            self.rows = _Appended(self._parts, self.state.value("rows size", 0))
+            self._rows = _Appended(self._folder / "rows", self.state.value("rows size", 0))
         if self._errors is not None:
-            size = self.state.value("errors size", 0)
-            self._errors_sink = _Appended(_partial(self._errors), size)
+            self._errors_sink = _Appended(self._folder / "errors", size)
+        _sync_folder(self._folder)  # else the state might outlive the files that it is of
+
+    def _close_sinks(self) -> None:
+        for sink in (self._rows, self._errors_sink):
+            if sink is not None:
+                sink.close()
+
+    def _remove(self) -> None:
+        """Remove the folder, with what a job puts there."""
+        for name in _OWN:
+            (self._folder / name).unlink(missing_ok=True)
+        if not _full(self._folder):
+            self._folder.rmdir()
 
 
-def _partial(file: Path) -> Path:
-    return Path(f"{file}.partial")
+def _folder_of(output: Path | None) -> Path:
+    """Beside the output; for standard output one that nobody else has."""
+    return Path(tempfile.mkdtemp(prefix="bertrt-")) if output is None else Path(f"{output}.partial")
+
+
+def _full(folder: Path) -> bool:
+    return any(folder.iterdir())
 
 
 def _put_in_place(file: Path, target: Path) -> None:
-    """Rename a file, so that after a power cut the target is whole, the new one or the old."""
-    with file.open("rb") as written:
+    """Move a file, so that after a power cut the target is whole, the new one or the old."""
+    with file.open("r+b") as written:
         os.fsync(written.fileno())
-    file.replace(target)
-    if os.name == "posix":  # others cannot open a folder
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    try:
+        file.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # The errors may be wanted on another disk than the output.
+        beside = target.with_name(f"{target.name}.partial")
+        shutil.copyfile(file, beside)
+        _put_in_place(beside, target)
+        file.unlink()
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk."""
+    if os.name != "posix":  # others cannot open a folder
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertrt.server.settings import Settings, environment_name, flag_name
 
-__all__ = ["add_options", "parse_models", "settings_from"]
+__all__ = ["add_options", "converted", "parse_models", "settings_from"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _KINDS = {str(bool): "true or false", str(float): "a number"}
@@ -54,9 +54,9 @@ def settings_from(
         given = getattr(arguments, option.name)
         variable = environment_name(option.name)
         if given is not None:
-            values[option.name] = _converted(option, given, flag_name(option.name))
+            values[option.name] = converted(option, given, flag_name(option.name))
         elif environment.get(variable) and not _is_service_link(environment[variable]):
-            values[option.name] = _converted(option, environment[variable], variable)
+            values[option.name] = converted(option, environment[variable], variable)
     return Settings(**values)
 
 
@@ -86,8 +86,8 @@ def _is_service_link(value: str) -> bool:
     return value.startswith("tcp://")
 
 
-def _converted(option: Field[Any], value: Any, source: str) -> Any:
-    """A flag's or variable's value in the setting's type."""
+def converted(option: Field[Any], value: Any, source: str) -> Any:
+    """A value as the setting's type has it, of words too; ValueError, which names its source."""
     kind = option.type
     try:
         if kind is bool:

@@ -88,6 +88,10 @@ class HttpError(BertrtError):
         self.status = status
         super().__init__(message)
 
+    # Exceptions are pickled with their message, which is not all that this one is made of.
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return type(self), (self.status, str(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -64,16 +64,6 @@ async def _serve(models: Mapping[str, str], settings: Settings, listener: socket
 async def _load(service: Service) -> None:
     began = time.monotonic()
     await service.load()
-    for model in service.models:
-        classifier = model.classifier
-        _logger.info(
-            "model %s: %d labels, %s on %s, %d threads",
-            model.name,
-            len(classifier.labels),
-            classifier.precision,
-            classifier.provider,
-            classifier.threads,
-        )
     _logger.info("ready after %.2f s", time.monotonic() - began)
 
 

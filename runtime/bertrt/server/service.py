@@ -1,6 +1,7 @@
 """Admission -> tokens -> queue -> answer: texts to a Classification, for every protocol."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from bertrt.server.zero_shot import Question
 from bertrt.tokenizer import TextInput
 
 __all__ = ["Service"]
+
+_logger = logging.getLogger("bertrt.server")
 
 # Up to this many characters are tokenized where they arrive (well under a millisecond); more would
 # keep other requests waiting, and go to a thread.
@@ -69,8 +72,18 @@ class Service:
             raise NotReadyError("the model is still loading")
 
     async def load(self) -> None:
-        """Load the models; raises what `Classifier` raises."""
+        """Load the models, and log what they are; raises what `Classifier` raises."""
         await self._loop.run_in_executor(self._loading, self.models.load)
+        for model in self.models:
+            classifier = model.classifier
+            _logger.info(
+                "model %s: %d labels, %s on %s, %d threads",
+                model.name,
+                len(classifier.labels),
+                classifier.precision,
+                classifier.provider,
+                classifier.threads,
+            )
         self._loaded = True
 
     async def reload(self) -> None:

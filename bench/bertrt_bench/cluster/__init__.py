@@ -1,0 +1,1 @@
+"""Two one-CPU actors of Ray beside one process of two threads."""

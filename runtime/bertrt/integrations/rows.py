@@ -1,0 +1,42 @@
+"""The texts of a table's rows to their logits, and errors that say which row."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bertrt.errors import InputError
+from bertrt.jobs.scoring import Scorer
+from bertrt.tokenizer import TextInput
+
+__all__ = ["row_logits"]
+
+
+def row_logits(
+    scorer: Scorer, texts: Sequence[TextInput], describe: Callable[[int], str]
+) -> np.ndarray:
+    """The logits of texts, 0 or more: float32 [texts, labels], in order.
+
+    They are computed `scorer.rows` at a time, so that memory is bounded however large the batches
+    are that an engine hands out. describe: how an error calls the row of a text, by its position.
+    Raises InputError for a text that cannot be classified.
+    """
+    parts = [np.empty((0, len(scorer.labels)), dtype=np.float32)]
+    for first in range(0, len(texts), scorer.rows):
+        chunk = texts[first : first + scorer.rows]
+        try:
+            parts.append(scorer.scores(chunk)[0])
+        except InputError as error:
+            raise _named(scorer, chunk, first, describe) or error from error
+    return np.concatenate(parts)
+
+
+def _named(
+    scorer: Scorer, texts: Sequence[TextInput], first: int, describe: Callable[[int], str]
+) -> InputError | None:
+    """The error of the first text that cannot be classified."""
+    for position, text in enumerate(texts, first):
+        try:
+            scorer.check(text)
+        except InputError as error:
+            return InputError(f"{describe(position)} {str(error).removeprefix('text 0 ')}")
+    return None
