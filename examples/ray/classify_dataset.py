@@ -31,5 +31,5 @@ def main(model: str, source: str, output: str, actors: int) -> None:
 
 if __name__ == "__main__":
     # Ray's workers need not work in the directory in which this is started.
-    paths = [str(Path(path).absolute()) for path in sys.argv[1:4]]
-    main(*paths, actors=int(sys.argv[4]))
+    model, source, output = (str(Path(path).absolute()) for path in sys.argv[1:4])
+    main(model, source, output, int(sys.argv[4]))
