@@ -21,10 +21,10 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-jobs bench-cluster bench-gpu clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-jobs bench-cluster bench-processes bench-capacity bench-gpu clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready $(SERVE)/ready  ## export the example model, classify with it, compare with PyTorch
 	$(BIN)/python -m bertrt_bench.demo --serving-python $(SERVE)/bin/python
@@ -62,6 +62,12 @@ bench-jobs: $(VENV)/ready  ## a file of 200,000 texts, beside one call in memory
 
 bench-cluster: $(VENV)/ready  ## two actors of Ray beside one process of two threads (about 15 minutes)
 	$(BIN)/python -m bertrt_bench.cluster
+
+bench-processes: $(VENV)/ready  ## processes beside threads, and the memory they share (about 10 minutes)
+	$(BIN)/python -m bertrt_bench.processes
+
+bench-capacity: $(VENV)/ready  ## a cluster on paper: cores and cost of a load (about 5 minutes)
+	$(BIN)/python -m bertrt_bench.capacity --load 2000 --latency-ms 50 --price-per-core-hour 0.04
 
 bench-gpu:  ## tests and measurements on an NVIDIA GPU (20 minutes; see bench/gpu.sh)
 	bench/gpu.sh

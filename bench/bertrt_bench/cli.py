@@ -110,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(BUILT_IN)} (sizes have random weights); a folder or hub id "
         "(default bert-base)",
     )
+    parser.add_argument(
+        "--capacity",
+        metavar="MODEL",
+        help="plan a cluster for MODEL instead, without PyTorch; it has options of its own: "
+        "bertrt bench --capacity --help",
+    )
     parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=", ".join(PEERS))
     parser.add_argument(
         "--texts", type=Path, metavar="FILE", help="one text a line (default SST-2's dev set)"

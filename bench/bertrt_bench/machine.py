@@ -13,7 +13,13 @@ import numpy as np
 from bertrt.cpus import available_cpus
 from bertrt.version import __version__
 
-__all__ = ["command_output", "describe_machine", "machine_facts", "read_bandwidth"]
+__all__ = [
+    "command_output",
+    "describe_facts",
+    "describe_machine",
+    "machine_facts",
+    "read_bandwidth",
+]
 
 _BANDWIDTH_BYTES = 256 << 20  # of each thread: more than any cache
 _PACKAGES = ("onnxruntime", "torch", "transformers", "tokenizers")
@@ -44,6 +50,17 @@ def machine_facts() -> dict[str, Any]:
         "commit": command_output("git", "describe", "--always", "--dirty"),
         "versions": _versions(),
     }
+
+
+def describe_facts(facts: dict[str, Any]) -> list[str]:
+    """`machine_facts` as a list in Markdown, an item a line; without those that are empty."""
+    return [f"- {name}: {_plain(value)}" for name, value in facts.items() if value]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {found}" for name, found in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def read_bandwidth(threads: int) -> float:

@@ -2,14 +2,13 @@
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from bertrt import staging
 from bertrt.artifact import FORMAT_VERSION, MANIFEST, file_sha256
 from bertrt.version import __version__
 from onnx_ir.external_data import convert_tensors_to_external
@@ -44,61 +43,19 @@ _MIN_EXTERNAL_BYTES = 256
 
 def check_output(output: Path, *, overwrite: bool) -> None:
     """Raise ExportError unless `output` is free, or an artifact that may be replaced."""
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise ExportError(f"{output} is a file: choose another output directory")
-    if any(output.iterdir()) and not (output / MANIFEST).exists():
-        raise ExportError(
-            f"{output} is not empty and is no bertrt artifact, so it is never overwritten: "
-            "choose another output directory"
-        )
-    if any(output.iterdir()) and not overwrite:
-        raise ExportError(f"{output} exists: pass --overwrite to replace it")
+    reason = staging.why_not_writable(output, overwrite=overwrite)
+    if reason is not None:
+        raise ExportError(reason)
 
 
 @contextlib.contextmanager
 def staged_folder(output: Path) -> Iterator[Path]:
-    """A temporary sibling of `output`, which takes its place when the block ends well.
-
-    Until then an artifact already there stays as it is; after an error nothing is left behind.
-    Where `output` is a link, what it points to is replaced. Raises ExportError where the disk is
-    full, write-protected or the like.
-    """
-    output = output.resolve()
-    missing = [folder for folder in output.parents if not folder.exists()]
+    """`bertrt.staging.staged_folder`; ExportError where the disk is full or the like."""
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(output) as stage:
+        with staging.staged_folder(output) as stage:
             yield stage
     except OSError as error:
         raise ExportError(f"{output} cannot be written: {error}") from error
-    finally:
-        for folder in missing:  # the innermost first; all stay where the artifact is in them
-            if folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
-@contextlib.contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        yield stage
-        stage.chmod(0o755)  # mkdtemp makes folders private; an artifact is for its readers
-        if output.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
-            output.rename(replaced / "artifact")
-            try:
-                stage.rename(output)
-            except OSError:
-                (replaced / "artifact").rename(output)
-                raise
-            finally:
-                shutil.rmtree(replaced)
-        else:
-            stage.rename(output)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)  # gone already where it was renamed
 
 
 def save_graph(

@@ -33,7 +33,13 @@ if not hasattr(onnxruntime, "InferenceSession"):  # what is left where one of tw
         "mend it"
     )
 
-__all__ = ["GPU_LOCK", "create_gpu_session", "create_session", "cuda_is_available"]
+__all__ = [
+    "GPU_LOCK",
+    "create_gpu_session",
+    "create_session",
+    "cuda_is_available",
+    "onnxruntime_version",
+]
 
 Provider = str | tuple[str, Mapping[str, str]]
 
@@ -47,6 +53,13 @@ _IDENTITY = (
     b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
 )
 
+# Weights as they are, and as the kernels want them, in a file beside the graph that is saved.
+_SAVE_PREPACKED = {
+    "session.save_external_prepacked_constant_initializers": "1",
+    "session.optimized_model_external_initializers_file_name": "{file}.data",
+    "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+}
+
 _logger = logging.getLogger("bertrt")
 
 
@@ -55,16 +68,51 @@ def cuda_is_available() -> bool:
     return CUDA in onnxruntime.get_available_providers()
 
 
+def onnxruntime_version() -> str:
+    """The version of the onnxruntime that is imported."""
+    return str(onnxruntime.__version__)
+
+
 def create_session(
-    graph: Path, providers: Sequence[Provider], threads: int, profile: Path | None = None
+    graph: Path,
+    providers: Sequence[Provider],
+    threads: int,
+    profile: Path | None = None,
+    save_to: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Load a graph with the options that suit packed graphs; ArtifactError if it cannot be.
 
     providers: the first that has an operator runs it; one that cannot start is left out, and the
     session's `get_providers` says so.
     profile: onnxruntime writes the times of every node to a file that begins so.
+    save_to: onnxruntime writes the graph as it is run to that file, and its weights, as they are
+    and as this machine's kernels want them, to one beside it (`bertrt.prepack`).
     """
     on_gpu = any(provider != CPU for provider in providers)
+    options = _session_options(threads, on_gpu=on_gpu)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+        for name, value in _SAVE_PREPACKED.items():
+            options.add_session_config_entry(name, value.format(file=save_to.name))
+    # The CPU's fused kernel is scalar: 6 times slower than Add and LayerNormalization.
+    disabled = [] if on_gpu else ["SkipLayerNormFusion"]
+    try:
+        return onnxruntime.InferenceSession(
+            str(graph),
+            options,
+            providers=list(providers),
+            disabled_optimizers=disabled,
+            enable_fallback=0,  # onnxruntime would print, and take the CPU
+        )
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        raise ArtifactError(f"onnxruntime cannot load {graph}: {error}") from error
+
+
+def _session_options(threads: int, *, on_gpu: bool) -> onnxruntime.SessionOptions:
+    """What suits packed graphs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -79,21 +127,7 @@ def create_session(
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Errors are raised; only why a GPU did not start is said in the log alone.
     options.log_severity_level = 3 if on_gpu else 4
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    # The CPU's fused kernel is scalar: 6 times slower than Add and LayerNormalization.
-    disabled = [] if on_gpu else ["SkipLayerNormFusion"]
-    try:
-        return onnxruntime.InferenceSession(
-            str(graph),
-            options,
-            providers=list(providers),
-            disabled_optimizers=disabled,
-            enable_fallback=0,  # onnxruntime would print, and take the CPU
-        )
-    except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise ArtifactError(f"onnxruntime cannot load {graph}: {error}") from error
+    return options
 
 
 def create_gpu_session(

@@ -62,7 +62,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command line, and those of the commands by name."""
-    from bertrt.commands import classify, info, rerank, tag
+    from bertrt.commands import classify, info, prepack, rerank, tag, triton
     from bertrt.server.cli import add_options
 
     parser = argparse.ArgumentParser(
@@ -71,7 +71,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     parser.add_argument("--version", action="version", version=f"bertrt {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for command in (classify, rerank, tag, info):
+    for command in (classify, rerank, tag, info, prepack, triton):
         command.add_command(commands)
 
     serve = commands.add_parser(
@@ -105,12 +105,19 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 def _bench(words: list[str]) -> int:
     """Run `bertrt bench`, whose packages a server has no use for."""
+    # Told apart here: one needs PyTorch, and the other runs where none is.
+    sizing = any(word.partition("=")[0] == "--capacity" for word in words)
+    module = "bertrt_bench.capacity.cli" if sizing else "bertrt_bench.cli"
     try:  # by name: the runtime imports nothing of the benchmark's for anything else
-        bench = importlib.import_module("bertrt_bench.cli").main
+        bench = importlib.import_module(module).main
     except ModuleNotFoundError as error:
+        how = (
+            "it with `pip install 'bertrt[cpu,serve,bench]'`"
+            if sizing
+            else "bertrt from a checkout with `pip install --editable '.[cpu,export,bench]'`"
+        )
         print(
-            f"bertrt: error: the benchmark needs {error.name}: install bertrt from a checkout with "
-            "`pip install --editable '.[cpu,export,bench]'`",
+            f"bertrt: error: the benchmark needs {error.name}: install {how}",
             file=sys.stderr,
         )
         return 1

@@ -10,6 +10,7 @@ from bertrt.devices import CPU, Device
 from bertrt.errors import ArtifactError, DeviceError
 from bertrt.golden import check_golden
 from bertrt.precision import choose_precision, devices_to_try
+from bertrt.prepacked import packed_elsewhere
 from bertrt.session import Session, load_session
 from bertrt.tokenizer import TextTokenizer
 
@@ -84,6 +85,8 @@ def load_model(
     chosen, session = _start(artifact, precision, Device.parse(device), count)
     if check_answers and artifact.manifest is not None:
         check_golden(artifact.manifest["golden"], chosen, tokenizer, session)
+    if artifact.manifest is not None and (reason := packed_elsewhere(artifact.manifest)):
+        _logger.warning("%s: %s", artifact.path, reason)
     default = DEFAULT_MAX_BATCH_TOKENS if session.provider == CPU else GPU_MAX_BATCH_TOKENS
     size = max_batch_tokens or default
     return LoadedModel(artifact, chosen, tokenizer, session, count, size)

@@ -5,6 +5,7 @@ from bertrt.backend import cuda_is_available
 from bertrt.devices import Device
 from bertrt.errors import ArtifactError, DeviceError
 from bertrt.instructions import may_saturate
+from bertrt.prepacked import KEY
 
 __all__ = ["PRECISIONS", "choose_precision", "devices_to_try"]
 
@@ -23,7 +24,7 @@ def devices_to_try(artifact: Artifact, precision: str, device: Device) -> list[D
         return [device]
     wanted = list(artifact.graphs) if precision == "auto" else [precision]
     gpu, cpu = Device("cuda"), Device("cpu")
-    on_gpu = cuda_is_available() and not all(map(_is_integer, wanted))
+    on_gpu = cuda_is_available() and not all(_is_for_cpu(artifact, name) for name in wanted)
     if not on_gpu:
         return [cpu]
     only_gpu = artifact.manifest is not None and wanted == ["fp16"]
@@ -50,15 +51,19 @@ def choose_precision(artifact: Artifact, precision: str, device: Device) -> str:
             f"with --precision {','.join([*held, precision])}"
         )
     cpu_order = _ON_CPU_WITHOUT_VNNI if may_saturate() else _ON_CPU
-    order = _ON_GPU if device.on_gpu else cpu_order
     wanted = held if precision == "auto" else [precision]
-    for name in order:
+    for name in _on_gpu(artifact) if device.on_gpu else cpu_order:
         if name in wanted:
             return name
     if not {*_ON_GPU, *_ON_CPU} & set(wanted):
         raise ArtifactError(
             f"{artifact.path} holds {', '.join(held)} only, which this bertrt does not know: "
             "upgrade it with `pip install --upgrade bertrt`"
+        )
+    if device.on_gpu and _is_prepacked(artifact):
+        raise DeviceError(
+            f"the weights of {artifact.path} were packed for the CPU: use device='cpu', or for "
+            f"device='{device}' the folder that `bertrt prepack` was given"
         )
     if device.on_gpu:
         raise DeviceError(
@@ -69,6 +74,21 @@ def choose_precision(artifact: Artifact, precision: str, device: Device) -> str:
         "fp16 runs on CUDA only: use device='cuda', or export the model with --precision int8 or "
         "fp32 for device='cpu'"
     )
+
+
+def _on_gpu(artifact: Artifact) -> tuple[str, ...]:
+    """What a GPU may run, the fastest first."""
+    return tuple(name for name in _ON_GPU if not _is_for_cpu(artifact, name))
+
+
+def _is_for_cpu(artifact: Artifact, precision: str) -> bool:
+    """Whether a graph is for the CPU alone."""
+    return _is_integer(precision) or (_is_prepacked(artifact) and precision != "fp16")
+
+
+def _is_prepacked(artifact: Artifact) -> bool:
+    """Whether `bertrt prepack` wrote it, whose graphs have operators that only the CPU has."""
+    return artifact.manifest is not None and KEY in artifact.manifest
 
 
 def _is_integer(precision: str) -> bool:

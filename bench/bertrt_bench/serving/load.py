@@ -17,8 +17,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
-import uvloop
-
 __all__ = ["Load", "LoadResult", "generate"]
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -250,6 +248,8 @@ def _request(load: Load, body: bytes) -> bytes:
 
 
 def _main() -> None:
+    import uvloop  # here, so that Load and LoadResult are to be had without it
+
     load = Load(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(_Run(load).run())

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bertrt_bench.grid import Grid
+from bertrt_bench.machine import describe_facts
 from bertrt_bench.measure import Spread
 from bertrt_bench.serving.measure import BATCHES, IN_PROCESS, PIPELINE, SERVER
 from bertrt_bench.serving.results import ModelResults, Results
@@ -26,7 +27,7 @@ def write_report(results: Results, folder: Path) -> None:
     parts = [
         "# bertrt serve under load",
         "",
-        *(f"- {name}: {_plain(value)}" for name, value in results.machine.items() if value),
+        *describe_facts(results.machine),
         f"- rounds: {results.rounds}, by turns; medians with their quartiles",
         "- the load's generator runs on the same CPUs, and takes its share of them",
         "",
@@ -119,12 +120,6 @@ def _points(model: ModelResults) -> Grid:
 def _memory(model: ModelResults) -> Grid:
     rows = tuple((requests, f"{size:.1f}") for requests, size in model.resident_mb.items())
     return Grid(f"{model.name}: memory", "Resident memory.", ("after requests", "MB"), rows)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {found}" for name, found in value.items())
-    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _title(name: str) -> str:

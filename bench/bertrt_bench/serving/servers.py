@@ -32,8 +32,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def bertrt_server(model: Path, threads: int, options: Sequence[str] = ()) -> Iterator[Server]:
-    """`bertrt serve`, as it is by default."""
+def bertrt_server(model: Path | str, threads: int, options: Sequence[str] = ()) -> Iterator[Server]:
+    """`bertrt serve`, as it is by default. model: as its command line takes it."""
     words = ["-m", "bertrt", "serve", str(model), "--threads", str(threads), *options]
     port = _free_port()
     with _running([*words, "--port", str(port)], port) as server:

@@ -10,6 +10,7 @@ from bertrt.errors import ArtifactError
 from bertrt.instructions import describe_int8
 from bertrt.loading import LoadedModel, load_model
 from bertrt.model_files import external_data
+from bertrt.prepacked import KEY as PREPACKED
 
 __all__ = ["add_command"]
 
@@ -51,6 +52,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "max_length": f"{facts['max_length']} tokens",
         "size": f"{facts['size'] / 1e6:.1f} MB",
         "precisions": ", ".join(facts["precisions"]),
+        "prepacked": _prepacked_line(facts["prepacked"]),
         "verified": _verified_line(facts["verified"]),
     }
     width = max(len(name) for name in readable)
@@ -63,12 +65,17 @@ def _facts(loaded: LoadedModel) -> dict[str, Any]:
     artifact = loaded.artifact
     manifest, graph = artifact.manifest, artifact.graphs[loaded.precision]
     exported: dict[str, Any] = {"exported_from": None, "exported_with": None}
-    verified, sizes = None, [file.stat().st_size for file in (graph, *external_data(graph))]
+    prepacked, verified, sizes = (
+        None,
+        None,
+        [file.stat().st_size for file in (graph, *external_data(graph))],
+    )
     if manifest is not None:
         exported["exported_from"] = manifest["source"]["model"]
         exported["exported_with"] = f"bertrt {manifest['bertrt_version']}"
         verified = manifest["verified"][loaded.precision]
         sizes = [file["size"] for file in manifest["files"].values()]
+        prepacked = manifest.get(PREPACKED)
     thresholds = artifact.thresholds
     return {
         "model": str(artifact.path),
@@ -82,6 +89,7 @@ def _facts(loaded: LoadedModel) -> dict[str, Any]:
         "precision": loaded.precision,
         "layout": artifact.layout,
         "size": sum(sizes),
+        "prepacked": prepacked,
         "verified": verified,
         "runs_on": loaded.provider,
         "threads": loaded.threads,
@@ -93,6 +101,13 @@ def _thresholds_line(thresholds: dict[str, float] | None) -> str:
     if thresholds is None:
         return "none tuned"
     return ", ".join(f"{label} {value:g}" for label, value in thresholds.items())
+
+
+def _prepacked_line(machine: dict[str, Any] | None) -> str:
+    """Where `bertrt prepack` packed the weights."""
+    if machine is None:
+        return "no: each process has packed weights of its own"
+    return f"on {machine['cpu']}, by onnxruntime {machine['onnxruntime']}"
 
 
 def _verified_line(verified: dict[str, Any] | None) -> str:

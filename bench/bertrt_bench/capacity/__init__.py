@@ -1,0 +1,1 @@
+"""How many machines: a measured run of one model, and what follows from it for a cluster."""

@@ -1,0 +1,1 @@
+"""Several processes on one machine: what they do together, and what memory they share."""
