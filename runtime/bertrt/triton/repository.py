@@ -11,8 +11,14 @@ from bertrt.artifact import Artifact, load_artifact
 from bertrt.errors import ArtifactError
 from bertrt.model_files import MANIFEST, TOKENIZER_CONFIG, external_data
 from bertrt.staging import staged_folder, why_not_writable
-from bertrt.triton import configs
-from bertrt.triton.configs import LABELS_FILE, Deployment
+from bertrt.triton.configs import (
+    LABELS_FILE,
+    Deployment,
+    ensemble,
+    labels_step,
+    packed_step,
+    tokenizer_step,
+)
 from bertrt.triton.marker import MARKER, marker_of
 from bertrt.triton.pbtxt import Message, to_pbtxt
 from bertrt.triton.readme import readme
@@ -194,21 +200,21 @@ def _described(tensors: tuple[Tensor, ...]) -> str:
 def _write(deployment: Deployment, folder: Path) -> None:
     artifact, graph = deployment.artifact, deployment.artifact.graphs[deployment.precision]
     tokenizer, packed, labels = deployment.steps
-    version = _write_model(folder, deployment.name, configs.ensemble(deployment))
+    version = _write_model(folder, deployment.name, ensemble(deployment))
     # Some stores of files, and git, keep no empty folder, and Triton wants one of the version.
     (version / ".keep").touch()
 
-    version = _write_model(folder, tokenizer, configs.tokenizer_step(deployment))
+    version = _write_model(folder, tokenizer, tokenizer_step(deployment))
     _write_model_py(version, deployment, "tokenizer_step", "TokenizerStep")
     # By the manifest the tokenizer is known as one that the export has resolved.
     for name in ("tokenizer.json", TOKENIZER_CONFIG, MANIFEST):
         shutil.copyfile(artifact.path / name, version / name)
 
-    version = _write_model(folder, packed, configs.packed_step(deployment))
+    version = _write_model(folder, packed, packed_step(deployment))
     for file in (graph, *external_data(graph)):
         shutil.copyfile(file, version / file.name)
 
-    version = _write_model(folder, labels, configs.labels_step(deployment))
+    version = _write_model(folder, labels, labels_step(deployment))
     _write_model_py(version, deployment, "labels_step", "LabelsStep")
 
     for name in (deployment.name, labels):
