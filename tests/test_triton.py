@@ -447,6 +447,22 @@ def test_all_requests_may_be_bad(server: TritonServer) -> None:
     )
 
 
+def test_a_text_that_cannot_be_cut_does_not_fail_the_others(
+    copied_artifact: Callable[[], Path], tmp_path: Path
+) -> None:
+    """A pair whose first text is too long, where the tokenizer cuts only the second."""
+    artifact = copied_artifact()
+    truncation = {"direction": "Right", "max_length": 16, "strategy": "OnlySecond", "stride": 0}
+    edit_config(artifact, {"truncation": truncation}, name="tokenizer.json")
+    edit_manifest(artifact, {"max_length": 16})
+    server = TritonServer(write_repository(artifact, tmp_path / "models", name="m").path)
+    asked = [_request("good"), _request(("long " * 30, "b")), _request(("a", "long " * 30))]
+    good, error, pair = server.infer("m", asked)
+    assert "and to cut only the second of its texts is not enough" in _errors([error])[0]
+    assert isinstance(good, dict) and good["tokens"].item() == 3
+    assert isinstance(pair, dict) and pair["tokens"].item() == 16
+
+
 def test_a_request_has_one_text(server: TritonServer) -> None:
     two = Request({"text": np.array([[b"one"], [b"two"]], dtype=np.object_)})
     assert "batch-size must be <= 1" in _errors(server.infer("m", [two]))[0]
