@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bertrt_bench.capacity.report import plan_table
+from bertrt_bench.capacity.results import Results as CapacityResults
 from bertrt_bench.families.report import load_results
 from bertrt_bench.families.report import table as families_table
 from bertrt_bench.gpu.goals import table as gpu_table
@@ -15,6 +17,8 @@ from bertrt_bench.gpu.results import Results as GpuResults
 from bertrt_bench.grid import Grid
 from bertrt_bench.jobs.report import load_results as load_jobs
 from bertrt_bench.jobs.report import table as jobs_table
+from bertrt_bench.processes.report import memory_table, rates_table
+from bertrt_bench.processes.results import Results as ProcessesResults
 from bertrt_bench.results import Results
 from bertrt_bench.serving.report import summary as serving_summary
 from bertrt_bench.serving.results import Results as ServingResults
@@ -94,6 +98,9 @@ _TABLES: dict[str, Callable[[Path], Grid]] = {
     "serving": lambda file: serving_summary(ServingResults.load(file)),
     "families": lambda file: families_table(load_results(file)),
     "jobs": lambda file: jobs_table(load_jobs(file)),
+    "memory": lambda file: memory_table(ProcessesResults.load(file)),
+    "processes": lambda file: rates_table(ProcessesResults.load(file)),
+    "capacity": lambda file: plan_table(CapacityResults.load(file)),
     "gpu": lambda file: gpu_table(GpuResults.load_or_empty(file)),
 }
 
