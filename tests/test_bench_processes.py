@@ -115,12 +115,12 @@ def results() -> Results:
         seconds={"1 × 2": [1.0, 2.0], "2 × 1": [2.0, 4.0], "2 × 2": [4.0, 2.0]},
         prepacked_seconds=[1.0, 2.0],
         memory=[
-            MemoryPoint("fp32", False, 2, Memory(300, 220, 200), 0.25),
-            MemoryPoint("fp32", False, 1, Memory(150, 120, 100), 0.5),
-            MemoryPoint("int8", True, 2, Memory(130, 70, 20), 0.02),
-            MemoryPoint("int8", True, 1, Memory(65, 60, 10), 0.1),
-            MemoryPoint("int8", False, 1, Memory(66, 61, 11), 0.1),
-            MemoryPoint("int8", False, 2, Memory(132, 75, 22), 0.125),
+            MemoryPoint("fp32", False, 2, 64, Memory(300, 220, 200), 0.25),
+            MemoryPoint("fp32", False, 1, 64, Memory(150, 120, 100), 0.5),
+            MemoryPoint("int8", True, 2, 64, Memory(130, 70, 20), 0.02),
+            MemoryPoint("int8", True, 1, 64, Memory(65, 60, 10), 0.1),
+            MemoryPoint("int8", False, 1, 64, Memory(66, 61, 11), 0.1),
+            MemoryPoint("int8", False, 2, 64, Memory(132, 75, 22), 0.125),
         ],
     )
     return Results({"cpu": "none", "cpus": 2}, 2, [model])
@@ -147,7 +147,7 @@ def test_memory_is_shown_by_artifact(results: Results) -> None:
         ("made-up int8, prepacked", "60", "70", "130", "10", "0.02"),
         ("made-up fp32, as exported", "120", "220", "300", "100", "0.25"),
     )
-    assert "same bit by bit" in table.note
+    assert "after 64 sentences" in table.note and "same bit by bit" in table.note
 
 
 def test_a_run_is_a_file_and_a_report(results: Results, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from bertrt_bench.serving.results import LoadPoint
         (100.0, 1000.1, 0.0, 11),
         (100.0, 1000.0, 0.3, 15),  # 70 a replica: 14.29
         (100.0, 210.0, 0.3, 3),  # 70 a replica: just 3, whatever floats make of it
-        (0.1, 0.3, 0.0, 3),  # 0.3 / 0.1 is 2.9999999999999996, and 0.1 + 0.2 over 3 of it
+        (100.0, 10.0, 0.9, 1),  # 10 a replica, which floats make 9.999999999999998
         (100.0, 0.001, 0.3, 1),
         (100.0, 0.0, 0.3, 0),
         (1e-3, 7.0, 0.5, 14_000),

@@ -14,7 +14,8 @@ __all__ = ["loads_table", "plan_table", "verdict", "write_report"]
 
 _ADVICE = (
     "Allow more time, give a replica more --threads, cut texts shorter (export-model "
-    "--max-length), or export int8 or a smaller model."
+    "--max-length), or export int8 or a smaller model. Other work on this machine delays requests "
+    "as well."
 )
 _KEYS = ("p50", "p95", "p99", "max")
 
@@ -149,7 +150,7 @@ def verdict(results: Results) -> list[str]:
         lowest = min(point.offered or 0.0 for point in online.points)
         return [
             f"A p99 of {latency:g} ms was held at no load, down to {lowest:.3g} requests a second. "
-            f"{_ADVICE} Other work on this machine delays requests as well."
+            f"{_ADVICE}"
         ]
     highest = max(online.points, key=lambda point: point.offered or 0.0)
     if holds(highest, latency):

@@ -26,7 +26,7 @@ class Plan:
     rounds: int
     seconds: float
     processes: Sequence[int] = (1, 2, 4)
-    memory_texts: int = 256
+    memory_texts: int = 64
 
 
 def prepacked_artifact(artifact: Path, work: Path) -> Path:
@@ -85,7 +85,14 @@ def measure_memory(
             with Team(artifact, Layout(count, 1), texts, whole=True) as team:
                 time.sleep(_PAUSE)
                 results.memory.append(
-                    MemoryPoint(precision, prepacked, count, team.memory(), team.load_seconds[-1])
+                    MemoryPoint(
+                        precision,
+                        prepacked,
+                        count,
+                        len(texts),
+                        team.memory(),
+                        team.load_seconds[-1],
+                    )
                 )
                 digests.setdefault(precision, set()).update(team.digests)
     results.identical &= all(len(found) == 1 for found in digests.values())

@@ -64,7 +64,8 @@ def memory_table(results: Results) -> Grid:
             )
     return Grid(
         "Memory",
-        "MB (10^6 bytes) of all processes together after 256 sentences on one thread each. PSS "
+        f"MB (10^6 bytes) of all processes together, after {results.models[0].memory[0].texts} "
+        "sentences on one thread each. PSS "
         "counts a page that several share once, RSS once for each; own: what no other process can "
         "share. Seconds: from the files, which are in memory, to a model that is ready"
         + _verdict(results),

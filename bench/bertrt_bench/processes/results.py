@@ -15,12 +15,14 @@ class MemoryPoint:
     """What so many processes with the same model take together.
 
     precision: fp32 or int8. prepacked: whether `bertrt prepack` wrote the artifact.
+    texts: that each has classified, on one thread.
     load_seconds: of the last of them, the files being in memory by then.
     """
 
     precision: str
     prepacked: bool
     processes: int
+    texts: int
     memory: Memory
     load_seconds: float
 
