@@ -265,9 +265,10 @@ def test_awkward_labels_survive(copied_artifact: Callable[[], Path], tmp_path: P
 
 @hypothesis.given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_string_comes_back_from_the_text_format(text: str) -> None:
-    config = model_config_pb2.ModelConfig()
-    text_format.Parse(to_pbtxt({"name": text, "parameters": to_parameters({"k": text})}), config)
+    written = to_pbtxt({"name": text, "parameters": to_parameters({"k": text})})
+    config = text_format.Parse(written, model_config_pb2.ModelConfig())
     assert config.name == text and config.parameters["k"].string_value == text
+    assert not [character for character in written if character < " " and character != "\n"]
 
 
 def test_messages_are_written_as_protobuf_reads_them() -> None:
@@ -732,6 +733,15 @@ def test_a_server_that_answers_otherwise_does_not(
     (changed / MARKER).write_text(json.dumps(marker), encoding="utf-8")
     with pytest.raises(BackendError, match=r"gives 3 logits a text, .* has 4"):
         check_server(changed, url)
+
+
+def test_no_number_is_no_answer(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(url: str, model: str, texts: list[TextInput]) -> list[np.ndarray]:
+        return [np.full((1, 3), np.nan, dtype=np.float32) for _ in texts]
+
+    monkeypatch.setattr("bertrt.triton.check._ask", ask)
+    with pytest.raises(BackendError, match=r"max \|Δlogit\| inf"):
+        check_server(repository, "localhost:9")
 
 
 def test_a_server_that_cannot_be_reached(
