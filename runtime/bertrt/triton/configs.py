@@ -189,7 +189,7 @@ def _python_instances() -> dict[str, Message]:
 
 
 def _texts() -> _Tensors:
-    pair = {**_tensor("text_pair", "TYPE_STRING", 1), "optional": False}
+    pair = {**_tensor("text_pair", "TYPE_STRING", 1), "optional": True}
     return [_tensor("text", "TYPE_STRING", 1), pair]
 
 
