@@ -21,7 +21,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-jobs bench-processes bench-capacity bench-gpu clean
+.PHONY: help demo test lint bench bench-quick bench-envs bench-serving bench-fidelity bench-families bench-jobs bench-cluster bench-processes bench-capacity bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-families: $(VENV)/ready  ## every model family beside PyTorch (about 30 mi
 
 bench-jobs: $(VENV)/ready  ## a file of 200,000 texts, beside one call in memory, and killed (about 25 minutes)
 	$(BIN)/python -m bertrt_bench.jobs
+
+bench-cluster: $(VENV)/ready  ## two actors of Ray beside one process of two threads (about 15 minutes)
+	$(BIN)/python -m bertrt_bench.cluster
 
 bench-processes: $(VENV)/ready  ## processes beside threads, and the memory they share (about 10 minutes)
 	$(BIN)/python -m bertrt_bench.processes

@@ -3,6 +3,8 @@
 import ast
 import importlib
 import importlib.metadata
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +101,7 @@ def test_unknown_name_of_bertrt_export_is_an_attribute_error() -> None:
     assert not hasattr(bertrt_export, "nope")
 
 
+@pytest.mark.filterwarnings("ignore:::ray[.]")
 @pytest.mark.parametrize("module", _MODULES)
 def test_module_of_the_runtime_names_its_api(module: str) -> None:
     imported = importlib.import_module(module)
@@ -120,6 +123,32 @@ def test_the_runtime_imports_neither_the_export_nor_what_only_it_needs(file: Pat
 @pytest.mark.parametrize("file", _WITHOUT_SERVING, ids=_name)
 def test_only_the_server_imports_what_the_extra_serve_brings(file: Path) -> None:
     assert {module.partition(".")[0] for module, _ in _imports(file)} & _SERVING == set()
+
+
+@pytest.mark.parametrize("file", [f for f in _RUNTIME if "integrations" not in f.parts], ids=_name)
+def test_only_the_integrations_import_the_engines(file: Path) -> None:
+    engines = {"ray", "pyspark", "pandas"}
+    assert {module.partition(".")[0] for module, _ in _imports(file)} & engines == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("ray", "ray", "cpu,ray"),
+        ("ray.data", "ray", "cpu,ray"),
+        ("ray.serve", "starlette", "cpu,ray,serve"),
+        ("spark", "pyspark", "cpu,spark"),
+        ("spark", "pandas", "cpu,spark"),
+    ],
+)
+def test_an_integration_without_its_extra_names_it(module: str, missing: str, extra: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; import bertrt.integrations.{module}"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("bertrt.errors.MissingDependencyError")
+    assert f"pip install 'bertrt[{extra}]'" in ran.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,8 +37,13 @@ _EXAMPLES = _ROOT / "examples" / "ray"
 pytestmark = pytest.mark.filterwarnings("ignore:::ray[.]")
 
 # Nothing goes to anybody, and no cluster but our own is used.
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-_KEY = "the-key"
+# The replicas find their key in their environment.
+_KEY, _OTHER_KEY = "the-key", "the-other-key"
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "BERTRT_API_KEY": _KEY,
+}
 
 _MOST_CHARACTERS = Settings().max_text_chars
 
@@ -339,7 +344,7 @@ def test_the_example_of_a_dataset_runs(
     source, output = tmp_path / "in.jsonl", tmp_path / "out"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     script = _EXAMPLES / "classify_dataset.py"
-    arguments = [str(script), str(tiny_artifact), str(source), str(output)]
+    arguments = [str(script), str(tiny_artifact), str(source), str(output), "2"]
     monkeypatch.setattr(sys, "argv", arguments)
     runpy.run_path(str(script), run_name="__main__")
     import pyarrow.parquet as pq
@@ -355,17 +360,16 @@ def test_the_example_of_a_dataset_runs(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Two applications: one at /, and one with a key, two models and other settings at /keyed."""
+    """Two applications: one at /, and one with two models and settings, a key too, at /second."""
 
     url: str
     handle: Any
 
-    def ask(
-        self, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, Any]:
+    def ask(self, path: str, body: Any = None, key: str = _KEY) -> tuple[int, Any]:
         """The status and JSON of an answer; body: None for a GET."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, dict(headers or {}))
+        headers = {"authorization": f"Bearer {key}"}
+        request = urllib.request.Request(self.url + path, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 content = answer.read()
@@ -390,9 +394,9 @@ def served(cluster: Path, tiny_artifact: Path) -> Iterator[Served]:
         "models": {"first": str(tiny_artifact), "second": str(tiny_artifact)},
         "max_client_batch_size": "2",
         "auto_truncate": False,
-        "api_key": _KEY,
+        "api_key": _OTHER_KEY,
     }
-    serve.run(app(arguments), name="keyed", route_prefix="/keyed")
+    serve.run(app(arguments), name="second", route_prefix="/second")
     yield Served(f"http://127.0.0.1:{port}", handle)
     serve.shutdown()  # type: ignore[no-untyped-call]
 
@@ -492,14 +496,15 @@ def test_a_replica_takes_more_requests_than_rays_default() -> None:
 
 def test_settings_and_a_key_and_a_prefix(served: Served) -> None:
     """What stands in a configuration file of Serve."""
-    key = {"authorization": f"Bearer {_KEY}"}
-    assert served.ask("/keyed/health") == (200, None)
-    status, answer = served.ask("/keyed/predict", {"inputs": "good"})
+    key = _OTHER_KEY
+    assert served.ask("/second/health") == (200, None)
+    status, answer = served.ask("/second/predict", {"inputs": "good"}, _KEY)
     assert status == 401 and "API key" in answer["error"]
-    assert served.ask("/keyed/predict", {"inputs": "good"}, key)[0] == 200
-    assert served.ask("/keyed/predict", {"inputs": [["a"], ["b"], ["c"]]}, key)[0] == 413
-    assert served.ask("/keyed/predict", {"inputs": "long " * 600}, key)[0] == 422
-    assert served.ask("/keyed/v2/models/second", None, key)[1]["name"] == "second"
+    assert served.ask("/predict", {"inputs": "good"}, _OTHER_KEY)[0] == 401
+    assert served.ask("/second/predict", {"inputs": "good"}, key)[0] == 200
+    assert served.ask("/second/predict", {"inputs": [["a"], ["b"], ["c"]]}, key)[0] == 413
+    assert served.ask("/second/predict", {"inputs": "long " * 600}, key)[0] == 422
+    assert served.ask("/second/v2/models/second", None, key)[1]["name"] == "second"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from bertrt_bench.capacity.report import plan_table
 from bertrt_bench.capacity.results import Results as CapacityResults
+from bertrt_bench.cluster.report import load_results as load_cluster
+from bertrt_bench.cluster.report import table as cluster_table
 from bertrt_bench.families.report import load_results
 from bertrt_bench.families.report import table as families_table
 from bertrt_bench.gpu.goals import table as gpu_table
@@ -72,6 +74,24 @@ def test_python_block_runs(folder: Path, code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
 
 
+_EXCERPTS = [code for language, code in _BLOCKS if language == "py"]
+
+
+@pytest.mark.parametrize("code", _EXCERPTS, ids=lambda code: code.strip().splitlines()[-1])
+def test_a_block_that_needs_a_cluster_is_part_of_an_example(code: str) -> None:
+    """Line by line; the examples run in test_ray.py and test_spark.py."""
+    wanted = [line.strip() for line in code.splitlines() if line.strip()]
+    examples = (_ROOT / "examples").glob("*/*.py")
+    sources = [example.read_text(encoding="utf-8").splitlines() for example in examples]
+    assert any(_is_part(wanted, [line.strip() for line in source]) for source in sources)
+
+
+def _is_part(wanted: list[str], lines: list[str]) -> bool:
+    """Whether the wanted lines are among the lines, in their order."""
+    remaining = iter(lines)
+    return all(line in remaining for line in wanted)
+
+
 def test_the_export_command_is_among_those_run(folder: Path) -> None:
     assert (folder / "model" / "bertrt.json").is_file()
 
@@ -98,6 +118,7 @@ _TABLES: dict[str, Callable[[Path], Grid]] = {
     "serving": lambda file: serving_summary(ServingResults.load(file)),
     "families": lambda file: families_table(load_results(file)),
     "jobs": lambda file: jobs_table(load_jobs(file)),
+    "cluster": lambda file: cluster_table(load_cluster(file)),
     "memory": lambda file: memory_table(ProcessesResults.load(file)),
     "processes": lambda file: rates_table(ProcessesResults.load(file)),
     "capacity": lambda file: plan_table(CapacityResults.load(file)),

@@ -26,7 +26,7 @@ _EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "spark" / "classif
 pytestmark = [
     pytest.mark.skipif(
         shutil.which("java") is None and "JAVA_HOME" not in os.environ,
-        reason="Spark needs Java, and there is none (apt-get install default-jre-headless)",
+        reason="Spark needs Java, and there is none (apt-get install openjdk-17-jre-headless)",
     ),
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]

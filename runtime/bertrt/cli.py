@@ -62,7 +62,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command line, and those of the commands by name."""
-    from bertrt.commands import classify, info, prepack, rerank, tag
+    from bertrt.commands import classify, info, prepack, rerank, tag, triton
     from bertrt.server.cli import add_options
 
     parser = argparse.ArgumentParser(
@@ -71,7 +71,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     parser.add_argument("--version", action="version", version=f"bertrt {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for command in (classify, rerank, tag, info, prepack):
+    for command in (classify, rerank, tag, info, prepack, triton):
         command.add_command(commands)
 
     serve = commands.add_parser(

@@ -10,7 +10,7 @@ from bertrt.packing import pack
 from bertrt.session import Session
 from bertrt.tokenizer import TextInput, TextTokenizer
 
-__all__ = ["TOLERANCES", "check_golden"]
+__all__ = ["TOLERANCES", "check_golden", "golden_logits", "tolerance"]
 
 # Far above what rounding does between hosts, far below what saturated or missing kernels do.
 TOLERANCES = {"fp32": 1e-3, "int8": 0.1, "fp16": 0.05}
@@ -28,7 +28,7 @@ def check_golden(
     Raises ArtifactError where any differs by more than the precision's tolerance (of the largest
     stored logit, where that is over 1) or is no number, and where golden texts are malformed.
     """
-    texts, logits = _parsed(golden, precision)
+    texts, logits = golden_logits(golden, precision)
     encodings = tokenizer.encode(texts)
     total = np.cumsum([len(encoding) for encoding in encodings])
     count = max(1, int((total <= _MAX_TOKENS).sum()))
@@ -45,7 +45,7 @@ def check_golden(
             f"and bertrt.json keeps {len(expected)}: the tokenizer or the graph is another one; "
             "copy the whole folder, or export the model again"
         )
-    limit = TOLERANCES[precision] * max(1.0, float(np.abs(expected).max()))
+    limit = tolerance(precision, expected)
     difference = float(np.abs(actual - expected).max())
     if not difference <= limit:  # a NaN is no agreement
         raise ArtifactError(
@@ -57,7 +57,12 @@ def check_golden(
         )
 
 
-def _parsed(
+def tolerance(precision: str, expected: np.ndarray) -> float:
+    """By how much an answer may differ from these stored logits, whatever their shape."""
+    return TOLERANCES[precision] * max(1.0, float(np.abs(expected).max()))
+
+
+def golden_logits(
     golden: Sequence[Mapping[str, Any]], precision: str
 ) -> tuple[list[TextInput], list[np.ndarray]]:
     """The texts, and the logits of each, float32 [1 or tokens, labels]; or an ArtifactError."""

@@ -11,18 +11,21 @@ from bertrt.model_files import MANIFEST
 __all__ = ["staged_folder", "why_not_writable"]
 
 
-def why_not_writable(output: Path, *, overwrite: bool) -> str | None:
+def why_not_writable(
+    output: Path, *, overwrite: bool, marker: str = MANIFEST, what: str = "bertrt artifact"
+) -> str | None:
     """Why an artifact may not be written there; None if it may: nothing that is none is replaced.
 
-    overwrite: an artifact that is there may be replaced.
+    overwrite: an artifact that is there may be replaced. marker, what: the file by which a folder
+    of the kind is known, and what people call it.
     """
     if not output.exists():
         return None
     if not output.is_dir():
         return f"{output} is a file: choose another output directory"
-    if any(output.iterdir()) and not (output / MANIFEST).exists():
+    if any(output.iterdir()) and not (output / marker).exists():
         return (
-            f"{output} is not empty and is no bertrt artifact, so it is never overwritten: "
+            f"{output} is not empty and is no {what}, so it is never overwritten: "
             "choose another output directory"
         )
     if any(output.iterdir()) and not overwrite:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bertrt.errors import InputError
-from bertrt.jobs.scoring import Scorer
+from bertrt.jobs.scoring import TextScorer
 from bertrt.tokenizer import TextInput
 
 __all__ = ["row_logits"]
 
 
 def row_logits(
-    scorer: Scorer, texts: Sequence[TextInput], describe: Callable[[int], str]
+    scorer: TextScorer, texts: Sequence[TextInput], describe: Callable[[int], str]
 ) -> np.ndarray:
     """The logits of texts, 0 or more: float32 [texts, labels], in order.
 
@@ -20,7 +20,7 @@ def row_logits(
     are that an engine hands out. describe: how an error calls the row of a text, by its position.
     Raises InputError for a text that cannot be classified.
     """
-    parts = [np.empty((0, len(scorer.labels)), dtype=np.float32)]
+    parts = [np.empty((0, len(scorer.classifier.labels)), dtype=np.float32)]
     for first in range(0, len(texts), scorer.rows):
         chunk = texts[first : first + scorer.rows]
         try:
@@ -31,7 +31,7 @@ def row_logits(
 
 
 def _named(
-    scorer: Scorer, texts: Sequence[TextInput], first: int, describe: Callable[[int], str]
+    scorer: TextScorer, texts: Sequence[TextInput], first: int, describe: Callable[[int], str]
 ) -> InputError | None:
     """The error of the first text that cannot be classified."""
     for position, text in enumerate(texts, first):

@@ -73,7 +73,11 @@ class Service:
 
     async def load(self) -> None:
         """Load the models, and log what they are; raises what `Classifier` raises."""
-        await self._loop.run_in_executor(self._loading, self.models.load)
+        await self._loop.run_in_executor(self._loading, self.load_here)
+
+    def load_here(self) -> None:
+        """Load the models on the thread that calls, where the event loop has nothing else to do."""
+        self.models.load()
         for model in self.models:
             classifier = model.classifier
             _logger.info(

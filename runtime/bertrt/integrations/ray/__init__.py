@@ -3,6 +3,15 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bertrt.errors import MissingDependencyError
+
+try:
+    import ray  # noqa: F401 -- said here, before one of Ray's own requirements is missed
+except ImportError as error:
+    raise MissingDependencyError(
+        "bertrt.integrations.ray needs Ray: install it with `pip install 'bertrt[cpu,ray]'`"
+    ) from error
+
 if TYPE_CHECKING:
     from bertrt.integrations.ray.data import BatchClassifier
     from bertrt.integrations.ray.serve import app, serve_app

@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 
-from bertrt.errors import DeviceError, MissingDependencyError
+import ray
 
-try:
-    import ray
-except ImportError as error:
-    raise MissingDependencyError(
-        "bertrt.integrations.ray needs Ray: install it with `pip install 'bertrt[cpu,ray]'`"
-    ) from error
+from bertrt.errors import DeviceError
 
 __all__ = ["Assigned", "assigned"]
 

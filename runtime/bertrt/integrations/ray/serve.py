@@ -77,17 +77,15 @@ class _Server:
     models: a folder or hub id for each name; the first is the default.
     """
 
-    # Ray awaits it, in the event loop that requests come in.
-    async def __init__(  # type: ignore[misc]
-        self, models: Mapping[str, str], settings: Settings
-    ) -> None:
+    # Ray calls it in the event loop that requests come in, before the first of them.
+    def __init__(self, models: Mapping[str, str], settings: Settings) -> None:
         own = assigned()
         limit_tokenizer_threads(own.threads)
         set_up_logging(settings.log_format, settings.log_level)
         api_key = settings.api_key or os.environ.get(_API_KEY) or None
         here = replace(settings, device=own.device, threads=own.threads, api_key=api_key)
         self._service = Service(models, here)
-        await self._service.load()
+        self._service.load_here()
         self.asgi = create_app(self._service)
 
     def check_health(self) -> None:
