@@ -119,6 +119,7 @@ def test_many_texts_are_sampled(tmp_path: Path) -> None:
         (["--capacity", "m", "--headroom", "30"], "headroom is 30.0: give the share"),
         (["--capacity", "m", "--latency-ms", "0"], "latency_ms is 0.0: give milliseconds"),
         (["--capacity", "m", "--price-per-core-hour", "nan"], "price_per_core_hour is nan"),
+        (["--capacity", "m", "--threads", "9999"], "--threads is 9999 and this process may use"),
         (["--capacity", "m", "--texts", "nothing.txt"], "nothing.txt"),
         (["--capacity", "m", "--texts", "empty.txt"], "empty.txt has no text"),
         (["--capacity", "empty.txt"], "empty.txt is a file: give the folder that holds it"),

@@ -92,6 +92,11 @@ def _wishes(arguments: argparse.Namespace, before: Wishes) -> Wishes:
 
 
 def _measured(arguments: argparse.Namespace, wishes: Wishes) -> Results:
+    if arguments.threads > available_cpus():
+        raise ValueError(
+            f"--threads is {arguments.threads} and this process may use {available_cpus()} CPUs: "
+            "each thread of a replica is taken to have a core"
+        )
     if wishes.latency_ms is not None:
         require_server()
     source, texts = _texts(arguments.texts)
