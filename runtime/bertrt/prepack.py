@@ -24,7 +24,7 @@ from bertrt.errors import ArtifactError, BackendError
 from bertrt.loading import load_model
 from bertrt.model_files import MANIFEST, external_data, file_sha256
 from bertrt.packing import pack
-from bertrt.prepacked import KEY
+from bertrt.prepacked import KEY, this_machine
 from bertrt.staging import staged_folder, why_not_writable
 
 __all__ = ["Prepacked", "prepack"]
@@ -120,6 +120,7 @@ def _write_manifest(artifact: Artifact, stage: Path) -> None:
     files = [file for file in sorted(stage.iterdir()) if file.name in listed]
     manifest = {
         **artifact.manifest,
+        KEY: this_machine(),
         "files": {
             file.name: {"size": file.stat().st_size, "sha256": file_sha256(file)} for file in files
         },

@@ -124,7 +124,7 @@ def _answer(batches: Iterator[Any], model: _Model, result: ResultColumns) -> Ite
     """The results of a task's batches of rows."""
     task = TaskContext.get()
     assert task is not None  # Spark calls this, in a worker
-    scorer = _scorer(model, model.threads or 2)
+    scorer = _scorer(model, model.threads or task.cpus())
     first = 0
     for batch in batches:
         columns = batch if isinstance(batch, tuple) else (batch,)
