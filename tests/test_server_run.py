@@ -263,8 +263,11 @@ def test_texts_are_logged_only_if_asked_for(tiny_artifact: Path) -> None:
     with serving(tiny_artifact, options=options) as server:
         httpx.post(f"{server.url}/predict", json=_TEXT)
         httpx.post(f"{server.url}/predict", json={"inputs": 7})
-    # Read when the server has stopped: a request is logged after it has been answered.
-    entries = [json.loads(line) for line in server.log.read_text().splitlines()]
+        # A request is logged after it has been answered.
+        until = time.monotonic() + 30
+        while server.log.read_text().count('"route"') < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        entries = [json.loads(line) for line in server.log.read_text().splitlines()]
     good, bad = (entry for entry in entries if "route" in entry)
     assert json.loads(good["body"]) == _TEXT and good["texts"] == 1
     assert json.loads(bad["body"]) == {"inputs": 7} and "Expected" in bad["error"]
