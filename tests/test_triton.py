@@ -153,7 +153,7 @@ def test_the_repository_holds_four_models_and_their_files(
         "m_labels/labels.txt",
         "m_labels/1/model.py",
     }
-    assert (repository / "m" / "1").is_dir()
+    assert (repository / "m" / "1" / ".keep").is_file()  # stores of files keep no empty folder
     assert (repository / "m" / "labels.txt").read_text() == "negative\nneutral\npositive\n"
     for name in ("model.onnx", "model.onnx.data"):
         copied = repository / "m_packed" / "1" / name
