@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 __all__ = [
+    "DECIMALS",
     "Prediction",
     "Ranked",
     "WindowPrediction",
@@ -18,12 +20,20 @@ __all__ = [
 ]
 
 
+# Of scores and logits, where they are written as text.
+DECIMALS = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A label and its score: a probability, or the model's own value for a regression."""
 
     label: str
     score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """What commands and files say of it."""
+        return {"label": self.label, "score": round(self.score, DECIMALS)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from bertrt.backend import create_session
 from bertrt.cpus import available_cpus
 from bertrt.devices import CPU
 from bertrt.errors import ArtifactError, BackendError
+from bertrt.golden import golden_logits
 from bertrt.loading import load_model
 from bertrt.model_files import MANIFEST, external_data, file_sha256
 from bertrt.packing import pack
@@ -132,10 +133,7 @@ def _write_manifest(artifact: Artifact, stage: Path) -> None:
 def _check_answers(artifact: Artifact, stage: Path, precision: str) -> None:
     """Raise BackendError unless the golden texts' logits are the same bit by bit."""
     assert artifact.manifest is not None
-    texts = [
-        text if isinstance(text, str) else tuple(text)
-        for text in (golden["text"] for golden in artifact.manifest["golden"])
-    ]
+    texts, _ = golden_logits(artifact.manifest["golden"], precision)
     before, after = (
         model.session.run(pack(model.tokenizer.encode(texts)))
         for model in (

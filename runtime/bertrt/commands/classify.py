@@ -193,5 +193,5 @@ def _pairs(lines: Iterable[str]) -> Iterator[TextInput]:
 
 def _record(result: Prediction | list[Prediction]) -> dict[str, Any]:
     if isinstance(result, list):
-        return {"predictions": [_record(prediction) for prediction in result]}
-    return {"label": result.label, "score": round(result.score, 6)}
+        return {"predictions": [prediction.to_json() for prediction in result]}
+    return result.to_json()

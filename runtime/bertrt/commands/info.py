@@ -65,11 +65,8 @@ def _facts(loaded: LoadedModel) -> dict[str, Any]:
     artifact = loaded.artifact
     manifest, graph = artifact.manifest, artifact.graphs[loaded.precision]
     exported: dict[str, Any] = {"exported_from": None, "exported_with": None}
-    prepacked, verified, sizes = (
-        None,
-        None,
-        [file.stat().st_size for file in (graph, *external_data(graph))],
-    )
+    prepacked, verified = None, None
+    sizes = [file.stat().st_size for file in (graph, *external_data(graph))]
     if manifest is not None:
         exported["exported_from"] = manifest["source"]["model"]
         exported["exported_with"] = f"bertrt {manifest['bertrt_version']}"

@@ -11,6 +11,7 @@ from bertrt.commands.arguments import (
     positive,
 )
 from bertrt.commands.lines import stdin_lines
+from bertrt.postprocess import DECIMALS
 
 __all__ = ["add_command"]
 
@@ -47,6 +48,6 @@ def _rerank(arguments: argparse.Namespace) -> None:
         record = {
             "index": ranked.index,
             "text": texts[ranked.index],
-            "score": round(ranked.score, 6),
+            "score": round(ranked.score, DECIMALS),
         }
         print(json.dumps(record, ensure_ascii=False))

@@ -9,6 +9,7 @@ from typing import Any
 from bertrt.aggregation import STRATEGIES, Entity
 from bertrt.commands.arguments import Commands, add_batch_arguments, add_model_arguments, whole
 from bertrt.commands.lines import chunk_size_of, stdin_lines, with_progress
+from bertrt.postprocess import DECIMALS
 from bertrt.token_classifier import TokenClassifier
 
 __all__ = ["add_command"]
@@ -63,5 +64,5 @@ def _tag(arguments: argparse.Namespace) -> None:
 
 
 def _entity(entity: Entity) -> dict[str, Any]:
-    facts = {**asdict(entity), "score": round(entity.score, 6)}
+    facts = {**asdict(entity), "score": round(entity.score, DECIMALS)}
     return {name: value for name, value in facts.items() if value is not None}

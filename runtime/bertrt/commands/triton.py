@@ -3,11 +3,13 @@
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bertrt.commands.arguments import Commands, positive
-from bertrt.triton.check import check_server
-from bertrt.triton.host import MINIMUM_TRITON
-from bertrt.triton.repository import DEFAULT_MAX_BATCH_SIZE, Written, write_repository
+from bertrt.triton.host import DEFAULT_MAX_BATCH_SIZE, MINIMUM_TRITON
+
+if TYPE_CHECKING:
+    from bertrt.triton.repository import Written
 
 __all__ = ["add_command"]
 
@@ -84,6 +86,8 @@ def _add_repository(commands: Commands) -> None:
 
 
 def _repository(arguments: argparse.Namespace) -> None:
+    from bertrt.triton.repository import write_repository  # here, for those who serve otherwise
+
     written = write_repository(
         arguments.model,
         arguments.output,
@@ -99,7 +103,7 @@ def _repository(arguments: argparse.Namespace) -> None:
     print(_summary(written))
 
 
-def _summary(written: Written) -> str:
+def _summary(written: "Written") -> str:
     deployment, folder = written.deployment, shlex.quote(str(written.path))
     return "\n".join(
         [
@@ -117,6 +121,8 @@ def _summary(written: Written) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from bertrt.triton.check import check_server
+
     checked = check_server(arguments.repository, arguments.url)
     print(
         f"{checked.name} answers as the exporter did: max |Δlogit| {checked.difference:.1e} "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bertrt.errors import InputError
-from bertrt.jobs.scoring import TextScorer
+from bertrt.jobs.scoring import TextScorer, reason
 from bertrt.tokenizer import TextInput
 
 __all__ = ["row_logits"]
@@ -26,17 +26,9 @@ def row_logits(
         try:
             parts.append(scorer.scores(chunk)[0])
         except InputError as error:
-            raise _named(scorer, chunk, first, describe) or error from error
+            for position, text in enumerate(chunk, first):
+                why = reason(scorer, text)
+                if why is not None:
+                    raise InputError(f"{describe(position)} {why}") from error
+            raise
     return np.concatenate(parts)
-
-
-def _named(
-    scorer: TextScorer, texts: Sequence[TextInput], first: int, describe: Callable[[int], str]
-) -> InputError | None:
-    """The error of the first text that cannot be classified."""
-    for position, text in enumerate(texts, first):
-        try:
-            scorer.check(text)
-        except InputError as error:
-            return InputError(f"{describe(position)} {str(error).removeprefix('text 0 ')}")
-    return None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["MISSING", "Chunk", "Place", "Position", "RecordChunk", "Row"]
+__all__ = ["MISSING", "Chunk", "Place", "Position", "RecordChunk", "Row", "no_text"]
 
 # The value of a column that a row does not have.
 MISSING: Any = object()
@@ -121,3 +121,11 @@ class RecordChunk:
         from bertrt.jobs.tables import table_of_records
 
         return table_of_records([self.rows[index] for index in kept], schema)
+
+
+def no_text(name: str, value: Any) -> str:
+    """What is wrong with a row whose value in a column is no string."""
+    if value is MISSING:
+        return f"has no column {name!r}"
+    kind = "null" if value is None else f"of type {type(value).__name__}"
+    return f"has no text in column {name!r}: it is {kind}"

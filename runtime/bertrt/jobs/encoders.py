@@ -18,12 +18,9 @@ from bertrt.jobs.files import JobFiles
 from bertrt.jobs.formats import Dialect
 from bertrt.jobs.source import Source
 from bertrt.jobs.streams import compress
-from bertrt.postprocess import Prediction
+from bertrt.postprocess import DECIMALS
 
 __all__ = ["CsvEncoder", "Encoder", "JsonlEncoder", "encoder_of", "error_line", "finisher_of"]
-
-# Decimals of scores and logits in text.
-_DECIMALS = 6
 
 
 class Encoder(Protocol):
@@ -126,9 +123,10 @@ class CsvEncoder:
         rows = self._header()
         places = ["the header"] * len(rows)
         added = _added(self._result, logits)
+        known = set(self._columns)
         for index, (values, _), own in zip(kept, records, added, strict=True):
             place = chunk.place(index)
-            extra = values.keys() - set(self._columns)
+            extra = values.keys() - known
             if extra:
                 raise InputError(
                     f"{place}, has a column {min(extra)!r}, which the first rows do not have, so "
@@ -200,12 +198,10 @@ def _added(result: ResultColumns, logits: np.ndarray) -> Iterator[dict[str, Any]
 
 def _plain(column: Column) -> list[Any]:
     if isinstance(column, np.ndarray):
-        return [round(number, _DECIMALS) for number in column.tolist()]
-    return [_best(value) if isinstance(value, list) else value for value in column]
-
-
-def _best(predictions: list[Prediction]) -> list[dict[str, Any]]:
-    return [{"label": best.label, "score": round(best.score, _DECIMALS)} for best in predictions]
+        return [round(number, DECIMALS) for number in column.tolist()]
+    return [
+        [best.to_json() for best in value] if isinstance(value, list) else value for value in column
+    ]
 
 
 def _json_line(values: Mapping[str, Any], text: str | None, added: Mapping[str, Any]) -> str:

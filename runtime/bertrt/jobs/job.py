@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from bertrt.columns import ResultColumns
 from bertrt.errors import InputError
-from bertrt.jobs.chunks import MISSING, Chunk, Position
+from bertrt.jobs.chunks import Chunk, Position, no_text
 from bertrt.jobs.encoders import Encoder, encoder_of, error_line, finisher_of
 from bertrt.jobs.files import JobFiles, check_files
 from bertrt.jobs.identity import check_same, identity
-from bertrt.jobs.scoring import Scorer
+from bertrt.jobs.scoring import Scorer, reason
 from bertrt.jobs.source import Columns, choose_columns, open_source
 from bertrt.jobs.streams import compress
 from bertrt.jobs.workplace import Workplace
@@ -135,7 +134,7 @@ class _Job:
     def complete(self) -> None:
         """Keep that all rows are done."""
         data = self._encoder.end()
-        if data or self._place.is_empty:  # what is compressed is not nothing, though empty
+        if data or not self.report.written:  # what is compressed is not nothing, though empty
             self._place.add_rows(compress(data, self._files.output_format.compression))
         self._checkpoint(complete=True)
 
@@ -148,7 +147,7 @@ class _Job:
             fault = chunk.fault(index)
             for name, value in zip(names, values, strict=True):
                 if fault is None and not isinstance(value, str):
-                    fault = _no_text(name, value)
+                    fault = no_text(name, value)
             if fault is None:
                 texts[index] = values[0] if len(values) == 1 else (values[0], values[1])
             else:
@@ -165,7 +164,8 @@ class _Job:
         try:
             numbers, cut = self._scorer.scores(list(texts.values()))
         except InputError:
-            reasons = self._reasons(texts)
+            found = {key: reason(self._scorer, text) for key, text in texts.items()}
+            reasons = {key: why for key, why in found.items() if why is not None}
             good = {key: text for key, text in texts.items() if key not in reasons}
             if not reasons:
                 raise
@@ -176,26 +176,20 @@ class _Job:
         self._place.state.add_answers(list(texts), numbers)
         return dict(zip(texts, numbers, strict=True)), reasons, int(cut.sum())
 
-    def _reasons(self, texts: Mapping[bytes, TextInput]) -> dict[bytes, str]:
-        """Why texts cannot be classified, of those that cannot."""
-        reasons = {}
-        for key, text in texts.items():
-            try:
-                self._scorer.check(text)
-            except InputError as error:
-                reasons[key] = str(error).removeprefix("text 0 ")
-        return reasons
-
     def _leave_out(self, chunk: Chunk, faults: Mapping[int, str]) -> None:
         """Write rows to the errors; InputError for the first where no errors are asked for."""
-        for index in sorted(faults):
-            place = chunk.place(index)
-            if self._files.errors is None:
-                raise InputError(
-                    f"{place}, {faults[index]}. To leave such rows out, and have them in a file, "
-                    "give --errors FILE"
-                )
-            self._place.add_error(error_line(place, faults[index], chunk.record(index)))
+        if self._files.errors is None:
+            first = min(faults)
+            raise InputError(
+                f"{chunk.place(first)}, {faults[first]}. To leave such rows out, and have them in "
+                "a file, give --errors FILE"
+            )
+        self._place.add_errors(
+            b"".join(
+                error_line(chunk.place(index), faults[index], chunk.record(index))
+                for index in sorted(faults)
+            )
+        )
 
     def _checkpoint(self, *, complete: bool = False) -> None:
         self._place.checkpoint(
@@ -207,13 +201,6 @@ class _Job:
             }
         )
         self._saved = time.monotonic()
-
-
-def _no_text(name: str, value: Any) -> str:
-    if value is MISSING:
-        return f"has no column {name!r}"
-    kind = "null" if value is None else f"of type {type(value).__name__}"
-    return f"has no text in column {name!r}: it is {kind}"
 
 
 def _key(text: TextInput) -> bytes:

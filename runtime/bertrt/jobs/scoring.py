@@ -7,11 +7,12 @@ from typing import Protocol
 import numpy as np
 
 from bertrt.classifier import Classifier
+from bertrt.errors import InputError
 from bertrt.long_text import LongTextOptions, encode_groups
 from bertrt.tokenizer import TextInput
 from bertrt.zero_shot import ZeroShotClassifier
 
-__all__ = ["Scorer", "TextScorer", "ZeroShotScorer"]
+__all__ = ["Scorer", "TextScorer", "ZeroShotScorer", "reason"]
 
 # Texts that share batches: enough of them to be batched by length. A GPU takes larger batches, and
 # tokenizes some while it runs others.
@@ -37,6 +38,15 @@ class Scorer(Protocol):
 
     def check(self, text: TextInput) -> None:
         """Raise the InputError that a text is for, which calls it text 0."""
+
+
+def reason(scorer: Scorer, text: TextInput) -> str | None:
+    """Why a text cannot be classified, as `has 600 tokens ..`; None for one that can."""
+    try:
+        scorer.check(text)
+    except InputError as error:
+        return str(error).removeprefix("text 0 ")
+    return None
 
 
 class TextScorer:

@@ -103,15 +103,10 @@ class Workplace:
         assert self._rows is not None
         self._rows.append(data)
 
-    def add_error(self, line: bytes) -> None:
-        """Write of a row that is left out, on a line."""
+    def add_errors(self, lines: bytes) -> None:
+        """Write of rows that are left out, each on a line."""
         assert self._errors_sink is not None and self._errors is not None
-        self._errors_sink.append(compress(line, compression_of(self._errors.name)))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no row has been written, to a file."""
-        return isinstance(self._rows, _Appended) and self._rows.sync() == 0
+        self._errors_sink.append(compress(lines, compression_of(self._errors.name)))
 
     def checkpoint(self, values: Mapping[str, Any]) -> None:
         """Keep what has been written until now, and values that belong to it."""

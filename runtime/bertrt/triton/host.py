@@ -1,11 +1,12 @@
-"""Whether the machine and the Triton that a repository is loaded on can serve it.
+"""What Triton is asked for, and whether the one that loads a repository can serve it.
 
-Both faults would give wrong answers without a word, so a step looks for them when it is loaded.
+Its faults, and the machine's, would give wrong answers without a word, so a step looks for them
+when it is loaded.
 """
 
 from bertrt.instructions import may_saturate
 
-__all__ = ["MINIMUM_TRITON", "why_unfit"]
+__all__ = ["DEFAULT_MAX_BATCH_SIZE", "MINIMUM_TRITON", "why_unfit"]
 
 # The first release whose onnxruntime (1.27) answers rightly: 26.01 and older (up to 1.23) cannot
 # load the graph, which has operators of ONNX opset 24; 26.02 to 26.06 (1.24) load it, and their
@@ -14,6 +15,10 @@ __all__ = ["MINIMUM_TRITON", "why_unfit"]
 # Source: docs/introduction/compatibility.md of triton-inference-server/server, and runs of each
 # of these onnxruntimes (1.22 to 1.32) on the CPU.
 MINIMUM_TRITON = (26, 7)
+
+# Triton cannot bound the tokens of a batch. On the CPU larger ones are not faster, and a short text
+# waits the longer for what shares its batch; a GPU is idle in small ones.
+DEFAULT_MAX_BATCH_SIZE: dict[str, int] = {"cpu": 8, "gpu": 64}
 
 
 def why_unfit(precision: str, triton_version: str | None) -> str | None:

@@ -19,19 +19,16 @@ from bertrt.triton.configs import (
     packed_step,
     tokenizer_step,
 )
+from bertrt.triton.host import DEFAULT_MAX_BATCH_SIZE
 from bertrt.triton.marker import MARKER, marker_of
 from bertrt.triton.pbtxt import Message, to_pbtxt
 from bertrt.triton.readme import readme
 from bertrt.triton.signature import Signature, Tensor, read_signature
 from bertrt.version import __version__
 
-__all__ = ["DEFAULT_MAX_BATCH_SIZE", "Written", "write_repository"]
+__all__ = ["Written", "write_repository"]
 
 _Device = Literal["cpu", "gpu"]
-
-# Triton cannot bound the tokens of a batch. On the CPU larger ones are not faster, and a short text
-# waits the longer for what shares its batch; a GPU is idle in small ones.
-DEFAULT_MAX_BATCH_SIZE: dict[str, int] = {"cpu": 8, "gpu": 64}
 
 # The best first.
 _PRECISIONS: dict[str, tuple[str, ...]] = {"cpu": ("int8", "fp32"), "gpu": ("fp16", "fp32")}

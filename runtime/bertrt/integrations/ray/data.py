@@ -10,6 +10,7 @@ from bertrt.errors import InputError
 from bertrt.integrations.ray.resources import assigned
 from bertrt.integrations.rows import row_logits
 from bertrt.integrations.threads import limit_tokenizer_threads
+from bertrt.jobs.chunks import no_text
 from bertrt.jobs.scoring import TextScorer
 from bertrt.long_text import Combine, LongText, LongTextOptions, checked_stride
 from bertrt.selection import BEST, Threshold
@@ -116,10 +117,9 @@ class BatchClassifier:
             values = batch[name].to_pylist()
             for row, value in enumerate(values):
                 if not isinstance(value, str):
-                    kind = "null" if value is None else f"of type {type(value).__name__}"
                     raise InputError(
-                        f"{self._describe(batch, row)} has no text in column {name!r}: it is "
-                        f"{kind}. Take such rows out before, with dataset.filter"
+                        f"{self._describe(batch, row)} {no_text(name, value)}. Take such rows out "
+                        "before, with dataset.filter"
                     )
             columns.append(values)
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
