@@ -1,5 +1,6 @@
 """Processes beside one another: their memory, their shares of the texts, the report of a run."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def test_layouts_give_each_cpu_a_thread_and_then_too_many(
 
 def test_a_team_deals_the_texts_and_classifies_them(tiny_artifact: Path) -> None:
     classifier = Classifier(tiny_artifact, "cpu", threads=1)
-    with Team(tiny_artifact, Layout(2, 1), _TEXTS) as team:
+    with contextlib.closing(Team(tiny_artifact, Layout(2, 1), _TEXTS)) as team:
         for share, digest in zip((_TEXTS[0::2], _TEXTS[1::2]), team.digests, strict=True):
             assert digest == hashlib.sha256(classifier.logits(share).tobytes()).hexdigest()
         assert len(team.load_seconds) == 2 and min(team.load_seconds) > 0

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bertrt.commands.arguments import positive
 from bertrt.cpus import available_cpus
 from rich.console import Console
 
@@ -126,24 +127,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="one text a line (default SST-2's train)"
     )
-    parser.add_argument("--max-texts", type=_count, metavar="N", help="timed of FILE")
-    parser.add_argument("--mixed-texts", type=_count, metavar="N", help="1 in 10 a document")
+    parser.add_argument("--max-texts", type=positive, metavar="N", help="timed of FILE")
+    parser.add_argument("--mixed-texts", type=positive, metavar="N", help="1 in 10 a document")
     parser.add_argument(
         "--checked-texts",
-        type=_count,
+        type=positive,
         metavar="N",
         help=f"to compare answers on (default {CHECKED_TEXTS})",
     )
     parser.add_argument(
-        "--lengths", type=_count, nargs="*", metavar="TOKENS", help="of one text (default 8 .. 512)"
+        "--lengths",
+        type=positive,
+        nargs="*",
+        metavar="TOKENS",
+        help="of one text (default 8 .. 512)",
     )
     parser.add_argument(
         "--batch-sizes", type=_batch_size, nargs="*", metavar="N|all", help="(default 1 8 32 all)"
     )
-    parser.add_argument("--rounds", type=_count, metavar="N", help="(default 3)")
-    parser.add_argument("--threads", type=_count, default=available_cpus(), metavar="N")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="(default 3)")
+    parser.add_argument("--threads", type=positive, default=available_cpus(), metavar="N")
     parser.add_argument(
-        "--timeout", type=_count, default=600, metavar="SECONDS", help="of a turn (default 600)"
+        "--timeout", type=positive, default=600, metavar="SECONDS", help="of a turn (default 600)"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="of the report")
     parser.add_argument(
@@ -166,14 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
 def _batch_size(text: str) -> int:
-    return 0 if text == "all" else _count(text)
+    return 0 if text == "all" else positive(text)
 
 
 if __name__ == "__main__":

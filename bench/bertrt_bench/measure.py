@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Classify", "Spread", "interleaved", "ratio"]
+__all__ = ["Classify", "Spread", "interleaved", "percent", "ratio"]
 
 # From texts to logits, float32 [texts, labels], tokenization included.
 Classify = Callable[[list[str]], np.ndarray]
@@ -62,3 +62,8 @@ def interleaved(
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     """How many times faster `fast` is, round by round."""
     return Spread.of([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def percent(values: Sequence[float], whole: Sequence[float]) -> str:
+    """The share that values are of others, round by round: `97.0% (95.0–103.8)`."""
+    return Spread.of([100 * a / b for a, b in zip(values, whole, strict=True)]).format(1, "%")

@@ -17,6 +17,7 @@ __all__ = [
     "mixed_set",
     "read_labelled",
     "read_texts",
+    "sst2_sentences",
     "text_of",
     "throughput_workloads",
 ]
@@ -164,6 +165,12 @@ def read_labelled(file: Path) -> tuple[list[str], list[int]]:
         texts.append(text)
         labels.append(int(label))
     return texts, labels
+
+
+def sst2_sentences() -> list[str]:
+    """The sentences of SST-2's train and dev sets."""
+    folder = EXAMPLES / "data" / "sst2"
+    return [text for name in ("train", "dev") for text in read_labelled(folder / f"{name}.tsv")[0]]
 
 
 def read_texts(file: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from bertrt import Classifier
+from bertrt.commands.arguments import positive
 from bertrt.cpus import available_cpus
 from bertrt.errors import BertrtError
 from bertrt.precision import PRECISIONS
@@ -169,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threads",
-        type=_count,
+        type=positive,
         default=available_cpus(),
         metavar="N",
         help="of a replica, each on a core (default: the CPUs this process may use)",
@@ -181,12 +182,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="of the report")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ from bertrt.errors import MissingDependencyError
 
 from bertrt_bench.capacity.loads import rising_loads
 from bertrt_bench.capacity.results import Online
-from bertrt_bench.serving.load import Load, LoadResult, generate
+from bertrt_bench.serving.load import PAUSE, LoadResult, load_predict
 from bertrt_bench.serving.results import LoadPoint, percentiles
 from bertrt_bench.serving.servers import Server, bertrt_server
 
 __all__ = ["Plan", "measure_bulk", "measure_online", "require_server", "token_counts"]
 
 _SERVER = "bertrt serve"
-_PAUSE = 0.3  # seconds between two turns: threads that spin do not last into the next one
 _WARM_UP = 64  # texts
 _CONNECTIONS = 64  # of the closed loop
 _MOST_CONNECTIONS = 512  # of an open loop, as many as the server takes at a time by default
@@ -69,7 +68,7 @@ def measure_bulk(
     rates = []
     for number in range(plan.rounds):
         on_progress(f"lists: round {number + 1} of {plan.rounds}")
-        time.sleep(_PAUSE)
+        time.sleep(PAUSE)
         began, done = time.perf_counter(), 0
         while time.perf_counter() - began < plan.seconds or not done:
             classifier(part)
@@ -137,18 +136,8 @@ def _load(
     rate: float | None = None,
     requests: int | None = None,
 ) -> LoadResult:
-    time.sleep(_PAUSE)
-    return generate(
-        Load(
-            port=server.port,
-            path="/predict",
-            bodies=bodies,
-            connections=connections,
-            seconds=plan.seconds if seconds is None else seconds,
-            rate=rate,
-            requests=requests,
-        )
-    )
+    chosen = plan.seconds if seconds is None else seconds
+    return load_predict(server.port, bodies, connections, chosen, rate, requests)
 
 
 def _counts(result: LoadResult) -> str:

@@ -1,6 +1,7 @@
 """What a run found, as a file, and what was wished of it."""
 
 import json
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,7 @@ class Results:
     @property
     def bulk_replica(self) -> Replica:
         """What a worker of a bulk job does: the median of the rounds."""
-        ordered = sorted(self.bulk)
-        middle = len(ordered) // 2
-        return Replica((ordered[middle] + ordered[~middle]) / 2, self.cores)
+        return Replica(statistics.median(self.bulk), self.cores)
 
     @property
     def online_replica(self) -> Replica | None:

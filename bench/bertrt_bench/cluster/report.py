@@ -6,7 +6,8 @@ from typing import Any
 
 from bertrt_bench.cluster.measure import ClusterResult
 from bertrt_bench.grid import Grid
-from bertrt_bench.measure import Spread, ratio
+from bertrt_bench.machine import describe_facts
+from bertrt_bench.measure import Spread, percent
 
 __all__ = ["load_results", "table", "write_report"]
 
@@ -16,7 +17,7 @@ def table(result: ClusterResult) -> Grid:
     rows = [
         (f"one process, {result.actors} threads", _rate(result, result.call_seconds), "–"),
         *(
-            (name, _rate(result, seconds), _share(result, seconds))
+            (name, _rate(result, seconds), percent(result.call_seconds, seconds))
             for name, seconds in (
                 (f"Ray Data, {result.actors} actors of one CPU", result.ray_seconds),
                 ("with their start, and loading the model", result.ray_with_start),
@@ -41,8 +42,7 @@ def write_report(machine: dict[str, Any], result: ClusterResult, folder: Path) -
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "cluster": result.to_json()}
     (folder / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    facts = [f"- {name}: {value}" for name, value in machine.items() if value]
-    lines = ["# Ray Data", "", *facts, "", table(result).to_markdown()]
+    lines = ["# Ray Data", "", *describe_facts(machine), "", table(result).to_markdown()]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -53,9 +53,3 @@ def load_results(file: Path) -> ClusterResult:
 
 def _rate(result: ClusterResult, seconds: list[float]) -> str:
     return Spread.of([result.texts / each for each in seconds]).format(0)
-
-
-def _share(result: ClusterResult, seconds: list[float]) -> str:
-    share = ratio(result.call_seconds, seconds)
-    quartiles = f"{100 * share.first_quartile:.1f}–{100 * share.third_quartile:.1f}"
-    return f"{100 * share.median:.1f}% ({quartiles})"

@@ -7,6 +7,7 @@ from typing import Any
 
 from bertrt_bench.families.measure import FamilyResult
 from bertrt_bench.grid import Grid
+from bertrt_bench.machine import describe_facts
 from bertrt_bench.measure import ratio
 
 __all__ = ["load_results", "table", "write_report"]
@@ -51,8 +52,7 @@ def write_report(machine: dict[str, Any], results: Sequence[FamilyResult], folde
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "families": [result.to_json() for result in results]}
     (folder / "results.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    facts = [f"- {name}: {value}" for name, value in machine.items() if value]
-    lines = ["# Model families", "", *facts, "", table(results).to_markdown()]
+    lines = ["# Model families", "", *describe_facts(machine), "", table(results).to_markdown()]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
 

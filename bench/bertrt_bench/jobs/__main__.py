@@ -11,7 +11,7 @@ from bertrt_bench.jobs.measure import measure_jobs
 from bertrt_bench.jobs.report import table, write_report
 from bertrt_bench.machine import machine_facts
 from bertrt_bench.models import find_model
-from bertrt_bench.workloads import EXAMPLES, read_labelled
+from bertrt_bench.workloads import sst2_sentences
 
 __all__ = ["main"]
 
@@ -27,16 +27,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("build/bench/reports/jobs"))
     arguments = parser.parse_args()
     console = Console(stderr=True)
-    sst2 = EXAMPLES / "data" / "sst2"
-    sentences = [
-        text for name in ("train", "dev") for text in read_labelled(sst2 / f"{name}.tsv")[0]
-    ]
     with console.status("exporting") as status:
         model = find_model(arguments.model, arguments.work)
         result = measure_jobs(
             f"{model.description}, int8",
             int8_artifact(model, arguments.work),
-            sentences,
+            sst2_sentences(),
             arguments.rows,
             arguments.rounds,
             arguments.kills,

@@ -8,14 +8,14 @@ from matplotlib import pyplot as plt
 
 from bertrt_bench.grid import Grid
 from bertrt_bench.jobs.measure import JobsResult
-from bertrt_bench.measure import Spread, ratio
+from bertrt_bench.machine import describe_facts
+from bertrt_bench.measure import Spread, percent
 
 __all__ = ["load_results", "table", "write_report"]
 
 
 def table(result: JobsResult) -> Grid:
     """The job beside the call."""
-    share = ratio(result.call_seconds, result.job_seconds)
     rows = [
         (
             name,
@@ -29,8 +29,7 @@ def table(result: JobsResult) -> Grid:
             (
                 "`bertrt classify --input`",
                 result.job_seconds,
-                f"{100 * share.median:.1f}% "
-                f"({100 * share.first_quartile:.1f}–{100 * share.third_quartile:.1f})",
+                percent(result.call_seconds, result.job_seconds),
                 result.job_memory,
             ),
         )
@@ -43,8 +42,7 @@ def table(result: JobsResult) -> Grid:
         f"{result.model}, {result.rows:,} rows of different texts in a CSV file of "
         f"{result.input_mb:.0f} MB, {len(result.job_seconds)} rounds by turns. The call is timed "
         "by itself; the job as a whole process: start, reading, writing. A job that was killed "
-        f"with SIGKILL {times}, and "
-        f"resumed, wrote {same}.",
+        f"with SIGKILL {times}, and resumed, wrote {same}.",
         ("", "rows/s", "of the call", "RSS at a quarter, MB", "at the end, MB"),
         tuple(rows),
     )
@@ -55,7 +53,7 @@ def write_report(machine: dict[str, Any], result: JobsResult, folder: Path) -> N
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "jobs": result.to_json()}
     (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
-    facts = [f"- {name}: {value}" for name, value in machine.items() if value]
+    facts = describe_facts(machine)
     lines = ["# Bulk jobs", "", *facts, "", table(result).to_markdown(), "![Memory](memory.png)"]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     figure, axes = plt.subplots(figsize=(8, 4))

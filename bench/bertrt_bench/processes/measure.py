@@ -49,9 +49,12 @@ def measure_rates(
     with contextlib.ExitStack() as stack:
         on_progress("loading")
         teams = {
-            layout: stack.enter_context(Team(artifact, layout, plan.texts)) for layout in chosen
+            layout: stack.enter_context(contextlib.closing(Team(artifact, layout, plan.texts)))
+            for layout in chosen
         }
-        packed = stack.enter_context(Team(prepacked, Layout(1, plan.cpus), plan.texts))
+        packed = stack.enter_context(
+            contextlib.closing(Team(prepacked, Layout(1, plan.cpus), plan.texts))
+        )
         first = teams[chosen[0]]
         results.identical &= packed.digests == first.digests
         passes = max(1, math.ceil(plan.seconds / first.run(1)))
@@ -82,7 +85,7 @@ def measure_memory(
         for count in plan.processes:
             form = "prepacked" if prepacked else "as exported"
             on_progress(f"memory: {precision}, {form}, {count} processes")
-            with Team(artifact, Layout(count, 1), texts, whole=True) as team:
+            with contextlib.closing(Team(artifact, Layout(count, 1), texts, whole=True)) as team:
                 time.sleep(_PAUSE)
                 results.memory.append(
                     MemoryPoint(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from bertrt_bench.processes.memory import Memory, memory_of
@@ -93,17 +92,6 @@ class Team:
                 process.stdin.close()
             except BrokenPipeError:  # it had not read all
                 continue
-
-    def __enter__(self) -> "Team":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @staticmethod
     def _tell(process: "subprocess.Popen[str]", line: str) -> None:

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
-__all__ = ["Load", "LoadResult", "generate"]
+__all__ = ["PAUSE", "Load", "LoadResult", "generate", "load_predict"]
+
+PAUSE = 0.3  # seconds between two turns: threads that spin do not last into the next one
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -76,6 +78,29 @@ def generate(load: Load, python: str = sys.executable) -> LoadResult:
         check=True,
     )
     return LoadResult(**json.loads(done.stdout))
+
+
+def load_predict(
+    port: int,
+    bodies: list[str],
+    connections: int,
+    seconds: float,
+    rate: float | None = None,
+    requests: int | None = None,
+) -> LoadResult:
+    """Run a load of `POST /predict`, after a pause; the arguments are those of Load."""
+    time.sleep(PAUSE)
+    return generate(
+        Load(
+            port=port,
+            path="/predict",
+            bodies=bodies,
+            connections=connections,
+            seconds=seconds,
+            rate=rate,
+            requests=requests,
+        )
+    )
 
 
 class _Connection(asyncio.Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bertrt import Classifier
 
-from bertrt_bench.serving.load import Load, LoadResult, generate
+from bertrt_bench.serving.load import PAUSE, LoadResult, load_predict
 from bertrt_bench.serving.results import LoadPoint, ModelResults, percentiles
 from bertrt_bench.serving.servers import Server, bertrt_server, pipeline_server
 
@@ -23,7 +23,6 @@ IN_PROCESS, SERVER, BATCHES, PIPELINE = (
     "pipeline",
 )
 
-_PAUSE = 0.3  # seconds between two turns: threads that spin do not last into the next one
 _CONNECTIONS = 128
 _CLOSED_CONNECTIONS = 32
 _QUEUE_TIMEOUT = 2.0
@@ -98,7 +97,7 @@ class _Run:
         """One text at a time, in process and over HTTP, by turns."""
         for number in range(self._plan.rounds):
             self._progress(f"one at a time, round {number + 1}")
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
             for name, latencies in (
                 (IN_PROCESS, self._alone_in_process()),
                 (SERVER, self._load(self._server, self._single, 1).latencies),
@@ -121,7 +120,7 @@ class _Run:
         found = self._results.texts_per_second
         for number in range(self._plan.rounds):
             self._progress(f"saturation, round {number + 1}")
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
             for name, rate in (
                 (IN_PROCESS, self._list_in_process()),
                 (SERVER, self._load(self._server, self._single, _CONNECTIONS).rate),
@@ -188,15 +187,5 @@ class _Run:
         rate: float | None = None,
         requests: int | None = None,
     ) -> LoadResult:
-        time.sleep(_PAUSE)
-        return generate(
-            Load(
-                port=server.port,
-                path="/predict",
-                bodies=bodies,
-                connections=connections,
-                seconds=seconds or self._plan.seconds,
-                rate=rate,
-                requests=requests,
-            )
-        )
+        chosen = seconds or self._plan.seconds
+        return load_predict(server.port, bodies, connections, chosen, rate, requests)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from bertrt_bench.grid import Grid
 from bertrt_bench.machine import describe_facts
-from bertrt_bench.measure import Spread
+from bertrt_bench.measure import Spread, percent
 from bertrt_bench.serving.measure import BATCHES, IN_PROCESS, PIPELINE, SERVER
 from bertrt_bench.serving.results import ModelResults, Results
 from bertrt_bench.style import plain_ticks, tidy
@@ -51,8 +51,8 @@ def summary(results: Results) -> Grid:
             (
                 model.name,
                 Spread.of(rates[IN_PROCESS]).format(0),
-                _share(rates[SERVER], rates[IN_PROCESS]),
-                _share(rates[BATCHES], rates[IN_PROCESS]),
+                percent(rates[SERVER], rates[IN_PROCESS]),
+                percent(rates[BATCHES], rates[IN_PROCESS]),
                 Spread.of(added).format(2),
                 _ratio([p.answered for p in ours], [p.answered for p in theirs]),
                 _ratio(
@@ -124,10 +124,6 @@ def _memory(model: ModelResults) -> Grid:
 
 def _title(name: str) -> str:
     return _TITLES.get(name, name)
-
-
-def _share(values: Sequence[float], whole: Sequence[float]) -> str:
-    return Spread.of([100 * a / b for a, b in zip(values, whole, strict=True)]).format(1, "%")
 
 
 def _ratio(values: Sequence[float], others: Sequence[float]) -> str:
