@@ -170,6 +170,11 @@ def test_a_worker_loads_the_model_once_and_takes_the_tasks_cpus(
     ("columns", "options", "message"),
     [
         (("id",), {}, "row 0 of partition 0 has no text: it is of type int"),
+        (("list",), {}, "row 0 of partition 0 has no text: it is of type ndarray"),
+        (("list_of_null",), {}, "row 0 of partition 0 has no text: it is of type ndarray"),
+        (("struct",), {}, "is called with a struct: give one column, of texts, or two, of pairs"),
+        (("text", "struct"), {}, "is called with a struct"),
+        ((), {}, "is called with 0 columns: give one, of texts, or two, of pairs"),
         (("text", "text", "text"), {}, "is called with 3 columns: give one, of texts, or two"),
         (("text",), {"truncate": False}, "row 1 of partition 0 has 602 tokens and the model takes"),
     ],
@@ -182,7 +187,8 @@ def test_what_is_no_text_ends_the_query_with_a_message(
     message: str,
 ) -> None:
     rows = [(1, "short"), (2, "long " * 600)]
-    frame = spark.createDataFrame(rows, "id long, text string").coalesce(1)
+    others = ("array(text, text) list", "array(null) list_of_null", "struct(text, id) struct")
+    frame = spark.createDataFrame(rows, "id long, text string").coalesce(1).selectExpr("*", *others)
     with pytest.raises(PythonException, match=message):
         frame.select(classifier_udf(tiny_artifact, **options)(*columns)).collect()
 

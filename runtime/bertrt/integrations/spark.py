@@ -128,10 +128,15 @@ def _answer(batches: Iterator[Any], model: _Model, result: ResultColumns) -> Ite
     first = 0
     for batch in batches:
         columns = batch if isinstance(batch, tuple) else (batch,)
-        if len(columns) > 2:
+        if len(columns) not in (1, 2):
             raise InputError(
                 f"the UDF is called with {len(columns)} columns: give one, of texts, or two, of "
                 "pairs"
+            )
+        # Spark hands out a struct as a frame, of which the names would be taken for the texts.
+        if any(isinstance(column, pd.DataFrame) for column in columns):
+            raise InputError(
+                "the UDF is called with a struct: give one column, of texts, or two, of pairs"
             )
 
         def describe(row: int, first: int = first) -> str:
@@ -151,7 +156,7 @@ def _frame(
     rows: list[int] = []
     texts: list[TextInput] = []
     for row, values in enumerate(zip(*columns, strict=True)):
-        if any(pd.isna(value) for value in values):
+        if any(pd.isna(value) is True for value in values):  # of a list it is an array
             continue
         for value in values:
             if not isinstance(value, str):
