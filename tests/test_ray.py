@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
@@ -353,6 +354,18 @@ def test_the_example_of_a_dataset_runs(
     assert {row["text"]: row["label"] for row in rows} == {
         text: classifier(text).label for text in texts
     }
+
+
+def test_the_example_takes_a_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    dataset = MagicMock()
+    monkeypatch.setattr(ray.data, "read_json", dataset)
+    script = _EXAMPLES / "classify_dataset.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "user/name", "in.jsonl", "out", "1"])
+    runpy.run_path(str(script), run_name="__main__")
+    given = dataset.return_value.map_batches.call_args.kwargs["fn_constructor_kwargs"]
+    assert given["model"] == "user/name"
 
 
 # Ray Serve

@@ -233,3 +233,14 @@ def test_the_example_runs(
     assert {row["text"]: row["label"] for row in rows} == {
         text: classifier(text).label for text in texts
     }
+
+
+def test_the_example_takes_a_hub_id(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "in.jsonl").write_text('{"text": "good"}\n')
+    arguments = [str(_EXAMPLE), "nowhere/at-all", str(tmp_path / "in.jsonl"), str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(ArtifactError, match="'nowhere/at-all', and the Hugging Face hub gave"):
+        runpy.run_path(str(_EXAMPLE), run_name="__main__")

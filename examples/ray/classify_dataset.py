@@ -2,10 +2,10 @@
 
     python examples/ray/classify_dataset.py MODEL INPUT.jsonl OUTPUT ACTORS
 
-MODEL: a folder that export-model wrote. INPUT: JSON Lines with a field `text`. OUTPUT: a folder of
-Parquet files. On a cluster the paths must be there on every machine. ACTORS: of one CPU each; at
-least one fewer than Ray has CPUs, because the tasks that read and write want one too: where actors
-hold all of them, they wait forever.
+MODEL: a folder that export-model wrote, or a hub id. INPUT: JSON Lines with a field `text`. OUTPUT:
+a folder of Parquet files. On a cluster the paths must be there on every machine. ACTORS: of one CPU
+each; at least one fewer than Ray has CPUs, because the tasks that read and write want one too:
+where actors hold all of them, they wait forever.
 """
 
 import sys
@@ -31,5 +31,6 @@ def main(model: str, source: str, output: str, actors: int) -> None:
 
 if __name__ == "__main__":
     # Ray's workers need not work in the directory in which this is started.
-    model, source, output = (str(Path(path).absolute()) for path in sys.argv[1:4])
+    model = str(Path(sys.argv[1]).absolute()) if Path(sys.argv[1]).is_dir() else sys.argv[1]
+    source, output = (str(Path(path).absolute()) for path in sys.argv[2:4])
     main(model, source, output, int(sys.argv[4]))

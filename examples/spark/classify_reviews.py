@@ -2,7 +2,8 @@
 
     spark-submit examples/spark/classify_reviews.py MODEL INPUT.jsonl OUTPUT
 
-MODEL: a folder that export-model wrote, at the same path on the driver and on every executor.
+MODEL: a folder that export-model wrote, at the same path on the driver and on every executor; or a
+hub id.
 INPUT: JSON Lines with a field `text`. OUTPUT: a folder of Parquet files.
 """
 
@@ -24,4 +25,5 @@ def main(model: str, source: str, output: str) -> None:
 
 if __name__ == "__main__":
     model, *files = sys.argv[1:]
-    main(str(Path(model).absolute()), *files)
+    # Spark's workers need not work in the directory in which this is started.
+    main(str(Path(model).absolute()) if Path(model).is_dir() else model, *files)
