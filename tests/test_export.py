@@ -241,6 +241,16 @@ def test_overwrite_replaces_the_whole_folder(
     assert [path.name for path in artifact.parent.iterdir()] == [artifact.name]
 
 
+def test_an_artifact_that_holds_the_checkpoint_is_kept(
+    copied_checkpoint: Callable[[], Path], copied_artifact: Callable[[], Path]
+) -> None:
+    artifact = copied_artifact()
+    checkpoint = copied_checkpoint().rename(artifact / "checkpoint")
+    message = _refused(checkpoint, artifact, overwrite=True)
+    assert "holds it: choose another output directory" in message
+    assert (checkpoint / "config.json").is_file()
+
+
 def test_empty_folder_needs_no_overwrite(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     export_model(str(tiny_checkpoint), tmp_path / "out")

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,6 +225,14 @@ def test_the_model_itself_is_never_the_output(
     with pytest.raises(ArtifactError, match="is the model itself"):
         prepack(model, tmp_path / "link", overwrite=True)
     Classifier(model, "cpu")
+
+
+def test_the_output_never_holds_the_model(copied_artifact: Callable[[], Path]) -> None:
+    model = copied_artifact()
+    within = Path(shutil.copytree(model, model / "within"))
+    with pytest.raises(ArtifactError, match="is the model itself, or holds it"):
+        prepack(within, model, overwrite=True)
+    Classifier(within, "cpu")
 
 
 def test_what_cannot_be_packed(

@@ -629,6 +629,16 @@ def test_an_artifact_is_not_overwritten(
     assert (artifact / "bertrt.json").is_file()
 
 
+def test_a_repository_that_holds_the_model_is_not_overwritten(
+    copied_artifact: Callable[[], Path], copy_of: Callable[[Path], Path], repository: Path
+) -> None:
+    output = copy_of(repository)
+    model = copied_artifact().rename(output / "model")
+    with pytest.raises(ArtifactError, match="is the model itself, or holds it"):
+        write_repository(model, output, overwrite=True)
+    assert (model / "bertrt.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -41,9 +41,12 @@ _MAX_INLINE_BYTES = 2**31 - 2**24
 _MIN_EXTERNAL_BYTES = 256
 
 
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Raise ExportError unless `output` is free, or an artifact that may be replaced."""
-    reason = staging.why_not_writable(output, overwrite=overwrite)
+def check_output(output: Path, *, model: str, overwrite: bool) -> None:
+    """Raise ExportError unless `output` is free, or an artifact that may be replaced.
+
+    model: the checkpoint, which must not be in it.
+    """
+    reason = staging.why_not_writable(output, model=model, overwrite=overwrite)
     if reason is not None:
         raise ExportError(reason)
 

@@ -144,7 +144,7 @@ def export_model(
     wanted = _precisions(precision)
     _check_layout(layout, precision)
     destination = Path(output).expanduser()
-    check_output(destination, overwrite=overwrite)
+    check_output(destination, model=model, overwrite=overwrite)
     on_progress("loading the checkpoint", 0, 1)
     checkpoint = load_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     length = _resolved_max_length(checkpoint, max_length)

@@ -60,9 +60,7 @@ def prepack(
     artifact = load_artifact(model)
     names = _graphs(artifact)
     folder = Path(output).expanduser()
-    reason = why_not_writable(folder, overwrite=overwrite)
-    if reason is None and folder.exists() and folder.samefile(artifact.path):
-        reason = f"{folder} is the model itself: choose another output directory"
+    reason = why_not_writable(folder, model=artifact.path, overwrite=overwrite)
     if reason is not None:
         raise ArtifactError(reason)
     with staged_folder(folder) as stage:

@@ -1,6 +1,7 @@
 """Artifact folders that are there whole, or not at all."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +13,16 @@ __all__ = ["staged_folder", "why_not_writable"]
 
 
 def why_not_writable(
-    output: Path, *, overwrite: bool, marker: str = MANIFEST, what: str = "bertrt artifact"
+    output: Path,
+    *,
+    model: str | os.PathLike[str],
+    overwrite: bool,
+    marker: str = MANIFEST,
+    what: str = "bertrt artifact",
 ) -> str | None:
     """Why an artifact may not be written there; None if it may: nothing that is none is replaced.
 
+    model: the folder that it is made from, which would go with the folder around it; or a hub id.
     overwrite: an artifact that is there may be replaced. marker, what: the file by which a folder
     of the kind is known, and what people call it.
     """
@@ -30,6 +37,9 @@ def why_not_writable(
         )
     if any(output.iterdir()) and not overwrite:
         return f"{output} exists: pass --overwrite to replace it"
+    folder = Path(model).expanduser()
+    if folder.exists() and folder.resolve().is_relative_to(output.resolve()):
+        return f"{output} is the model itself, or holds it: choose another output directory"
     return None
 
 

@@ -111,7 +111,11 @@ def write_repository(
     )
     folder = Path(output).expanduser()
     reason = why_not_writable(
-        folder, overwrite=overwrite, marker=MARKER, what="Triton repository of bertrt's"
+        folder,
+        model=artifact.path,
+        overwrite=overwrite,
+        marker=MARKER,
+        what="Triton repository of bertrt's",
     )
     if reason is not None:
         raise ArtifactError(reason)
