@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,18 @@ def test_other_answers_are_not_put_in_place(
     monkeypatch.setattr(module, "load_model", wrong)
     with pytest.raises(BackendError, match=r"answers otherwise than .* nothing was written"):
         prepack(tiny_artifact, tmp_path / "packed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_called_so_and_nothing_is_left(tiny_artifact: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Files as large as the tokenizer's, and not as the weights.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        with pytest.raises(ArtifactError, match=r"cannot write the packed weights \(is the disk"):
+            prepack(tiny_artifact, tmp_path / "packed")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -108,7 +108,8 @@ def create_session(
             enable_fallback=0,  # onnxruntime would print, and take the CPU
         )
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise ArtifactError(f"onnxruntime cannot load {graph}: {error}") from error
+        does = "load" if save_to is None else "write the packed weights (is the disk full?) of"
+        raise ArtifactError(f"onnxruntime cannot {does} {graph}: {error}") from error
 
 
 def _session_options(threads: int, *, on_gpu: bool) -> onnxruntime.SessionOptions:

@@ -55,7 +55,8 @@ def prepack(
     place. On another CPU, or with another onnxruntime, it answers as the original does there, and
     shares less. on_graph: told the precision that is packed next.
     Raises ArtifactError for a model that bertrt did not export, one that is packed already, one for
-    CUDA alone, and an output that may not be written; OSError where the disk is full or the like.
+    CUDA alone, and an output that may not be written; OSError where the disk is full or the like,
+    and ArtifactError where onnxruntime finds it so.
     """
     artifact = load_artifact(model)
     names = _graphs(artifact)
