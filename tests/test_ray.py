@@ -525,6 +525,9 @@ def test_settings_and_a_key_and_a_prefix(served: Served) -> None:
     [
         ({}, "give either `model`"),
         ({"model": "a", "models": {"a": "a"}}, "give either `model`"),
+        ({"models": {}}, "models is {}: give a folder or hub id, or some by name"),
+        ({"models": ["a"]}, r"models is \['a'\]: give a folder or hub id, or some by name"),
+        ({"models": {"a b": "a"}}, "'a b=a' gives no name for a model"),
         ({"model": "a", "max_bodies": 3}, "max_bodies is no setting of `bertrt serve`: there are"),
         ({"model": "a", "max_body_bytes": "many"}, "max_body_bytes is 'many': give a whole number"),
         ({"model": "a", "max_body_bytes": 0.5}, "max_body_bytes is '0.5': give a whole number"),

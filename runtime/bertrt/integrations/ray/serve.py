@@ -157,7 +157,7 @@ def serve_app(
     deployment_options: as `serve.deployment` takes them: num_replicas, autoscaling_config,
         ray_actor_options={"num_cpus": 2}, ... By default a replica has as many requests at a time
         as `max_concurrent_requests` allows (Ray's own default, 5, would leave batches empty).
-    Raises ValueError for a setting that is Ray's.
+    Raises ValueError for a setting that is Ray's, and for models without a name.
     """
     chosen = settings or Settings()
     for option in fields(Settings):
@@ -166,12 +166,11 @@ def serve_app(
                 f"{option.name} is set, and with Ray Serve it is Ray's to decide: use "
                 f"{_OF_RAY[option.name]}"
             )
-    named = models if isinstance(models, Mapping) else parse_models([os.fspath(models)])
     options = {
         "max_ongoing_requests": chosen.max_concurrent_requests,
         **(deployment_options or {}),
     }
-    sources = {name: _absolute(source) for name, source in named.items()}
+    sources = {name: _absolute(source) for name, source in _named(models).items()}
     deployment = serve.deployment(name="bertrt")(serve.ingress(_AnyAsgi())(_Server))
     return deployment.options(**options).bind(sources, chosen)
 
@@ -202,6 +201,18 @@ def app(args: dict[str, Any]) -> serve.Application:
         for name, value in given.items()
     }
     return serve_app(models[0], Settings(**values))
+
+
+def _named(models: Any) -> dict[str, str]:
+    """Models by name; ValueError where there are none, and for a name unfit for a URL."""
+    if isinstance(models, (str, os.PathLike)):
+        return parse_models([os.fspath(models)])
+    if not isinstance(models, Mapping) or not models:
+        raise ValueError(
+            f"models is {models!r}: give a folder or hub id, or some by name, as in "
+            "{'sentiment': '/models/sentiment'}"
+        )
+    return parse_models([f"{name}={os.fspath(source)}" for name, source in models.items()])
 
 
 def _absolute(model: str | os.PathLike[str]) -> str:
