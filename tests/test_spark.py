@@ -200,6 +200,9 @@ def test_what_is_no_text_ends_the_query_with_a_message(
         (None, {"add": "all"}, ValueError, "add is 'all'"),
         (None, {"top_k": 0}, ValueError, "top_k is 0"),
         (None, {"threads": 0}, ValueError, "threads is 0"),
+        (None, {"max_batch_tokens": 0}, ValueError, "max_batch_tokens is 0"),
+        (None, {"precision": "int8"}, ArtifactError, "holds no int8 graph, only fp32"),
+        (None, {"long_text": "window", "stride": 511}, ValueError, "stride is 511"),
         (None, {"stride": 3}, ValueError, "stride and combine are for windows"),
     ],
 )
@@ -214,6 +217,11 @@ def test_the_driver_refuses_what_no_worker_could_do(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(kind, match=message):
         classifier_udf(model or tiny_artifact, **options)
+
+
+def test_the_driver_refuses_a_token_classifier(tagger_artifact: Path) -> None:
+    with pytest.raises(ArtifactError, match="labels the words of a text: use TokenClassifier"):
+        classifier_udf(tagger_artifact)
 
 
 def test_the_example_runs(

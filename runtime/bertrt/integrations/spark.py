@@ -16,9 +16,11 @@ from bertrt.errors import InputError, MissingDependencyError
 from bertrt.integrations.rows import row_logits
 from bertrt.integrations.threads import limit_tokenizer_threads
 from bertrt.jobs.scoring import TextScorer
+from bertrt.loading import check_task
 from bertrt.long_text import Combine, LongText, LongTextOptions, checked_stride
+from bertrt.precision import choose_precision
 from bertrt.selection import BEST, Threshold
-from bertrt.tokenizer import TextInput
+from bertrt.tokenizer import TextInput, TextTokenizer
 
 try:
     import pandas as pd
@@ -91,16 +93,24 @@ def classifier_udf(
     device, precision, max_batch_tokens, file_name: as `Classifier` takes them.
     threads: by default as many as the task has CPUs (spark.task.cpus, by default 1).
 
-    Raises ArtifactError for a model that the driver cannot read, ValueError for an option out of
-    range. The query fails with InputError for a value that is no string, and for a text that cannot
+    Raises ArtifactError for a model that the driver cannot read or that is for another task,
+    ValueError for an option out of range, DeviceError for a precision that the device does not run.
+    The query fails with InputError for a value that is no string, and for a text that cannot
     be classified.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}: give 1 or more, or None for the CPUs of the task")
-    _ = Device.parse(device)  # refuses one that there is not
+    if max_batch_tokens is not None and max_batch_tokens < 1:
+        raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
+    parsed = Device.parse(device)
     artifact = load_artifact(model, file_name=file_name, check_files=False)
+    check_task(artifact, "text-classification")
+    if parsed.kind != "auto":  # which the workers' machines decide
+        choose_precision(artifact, precision, parsed)
     result = result_columns(artifact, add=add, top_k=top_k, threshold=threshold, prefix=prefix)
     options = LongTextOptions(long_text, truncate, stride, combine)
+    if long_text == "window":
+        checked_stride(TextTokenizer(artifact.tokenizer_path, artifact.max_length), stride)
     path = os.fspath(model)
     used = _Model(path, device, threads, precision, max_batch_tokens, file_name, options)
 
@@ -198,6 +208,4 @@ def _scorer(model: _Model, threads: int) -> TextScorer:
         max_batch_tokens=model.max_batch_tokens,
         file_name=model.file_name,
     )
-    if model.options.long_text == "window":
-        checked_stride(classifier.tokenizer, model.options.stride)
     return TextScorer(classifier, model.options)
