@@ -193,6 +193,23 @@ def test_what_is_no_text_ends_the_query_with_a_message(
         frame.select(classifier_udf(tiny_artifact, **options)(*columns)).collect()
 
 
+def test_rows_are_counted_through_nulls_and_batches(
+    spark: SparkSession, tiny_artifact: Path
+) -> None:
+    texts = [None, "short", None, "short", None, "long " * 600]
+    frame = spark.createDataFrame([(text,) for text in texts], "text string").coalesce(1)
+    udf = classifier_udf(tiny_artifact, truncate=False)
+    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    usual = spark.conf.get(name)
+    assert usual is not None
+    spark.conf.set(name, "4")
+    try:
+        with pytest.raises(PythonException, match="row 5 of partition 0 has 602 tokens"):
+            frame.select(udf("text")).collect()
+    finally:
+        spark.conf.set(name, usual)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "kind", "message"),
     [
