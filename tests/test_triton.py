@@ -678,6 +678,19 @@ def test_precision_and_device_go_together(
         write_repository(fp16, output, instances=0)
 
 
+def test_what_was_prepacked_is_for_the_cpu_but_for_fp16(
+    copied_artifact: Callable[[], Path], tmp_path: Path
+) -> None:
+    artifact = copied_artifact()
+    edit_manifest(artifact, {"prepacked": {}})
+    with pytest.raises(ArtifactError, match="were packed for the CPU: give --device cpu, or the"):
+        write_repository(artifact, tmp_path / "models", device="gpu")
+    write_repository(artifact, tmp_path / "models")
+    _add_fp16(artifact)
+    written = write_repository(artifact, tmp_path / "models", device="gpu", overwrite=True)
+    assert written.deployment.precision == "fp16"
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [("my model (v2)", "my-model-v2"), ("été", "t"), ("__", "model"), ("plain-1", "plain-1")],

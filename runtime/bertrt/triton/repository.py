@@ -10,6 +10,7 @@ from typing import Literal
 from bertrt.artifact import Artifact, load_artifact
 from bertrt.errors import ArtifactError
 from bertrt.model_files import MANIFEST, TOKENIZER_CONFIG, external_data
+from bertrt.prepacked import KEY as PREPACKED
 from bertrt.staging import staged_folder, why_not_writable
 from bertrt.triton.configs import (
     LABELS_FILE,
@@ -163,11 +164,22 @@ def _precision(artifact: Artifact, precision: str | None, device: str) -> str:
         )
     for name in runs if precision is None else [precision]:
         if name in artifact.graphs:
+            _check_packed_for(artifact, name, device)
             return name
     raise ArtifactError(
         f"{artifact.path} holds {held} only, which does not run on a {device.upper()}: export the "
         f"model with --precision {runs[0]}, or give --device {'cpu' if device == 'gpu' else 'gpu'}"
     )
+
+
+def _check_packed_for(artifact: Artifact, precision: str, device: str) -> None:
+    """Raise ArtifactError for a GPU where `bertrt prepack` chose operators that the CPU has."""
+    packed = artifact.manifest is not None and PREPACKED in artifact.manifest
+    if packed and device == "gpu" and precision != "fp16":
+        raise ArtifactError(
+            f"the weights of {artifact.path} were packed for the CPU: give --device cpu, or the "
+            "folder that `bertrt prepack` was given"
+        )
 
 
 def _checked_signature(artifact: Artifact, precision: str) -> Signature:
