@@ -230,6 +230,13 @@ def test_an_output_that_may_not_be_written(
         Classifier(tmp_path / output, "cpu")
 
 
+def test_an_output_that_no_folder_can_be_is_named(tiny_artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "packed"
+    with pytest.raises(OSError, match=f"{output} cannot be written: .*File exists"):
+        prepack(tiny_artifact, output)
+
+
 def test_the_model_itself_is_never_the_output(
     copied_artifact: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -674,7 +674,9 @@ def test_precision_and_device_go_together(
     edit_manifest(fp16, {"graphs": {"fp16": "model_fp16.onnx"}})
     with pytest.raises(ArtifactError, match=r"fp16 only, which does not run on a CPU: .*int8"):
         write_repository(fp16, output)
-    with pytest.raises(ValueError, match="instances is 0: give 1 or more"):
+    with pytest.raises(ValueError, match="max_batch_size is 2147483648: give 1 to 2147483647"):
+        write_repository(fp16, output, max_batch_size=2**31)
+    with pytest.raises(ValueError, match="instances is 0: give 1 to 2147483647"):
         write_repository(fp16, output, instances=0)
 
 

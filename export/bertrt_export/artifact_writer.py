@@ -58,7 +58,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
         with staging.staged_folder(output) as stage:
             yield stage
     except OSError as error:
-        raise ExportError(f"{output} cannot be written: {error}") from error
+        raise ExportError(str(error)) from error
 
 
 def save_graph(

@@ -73,8 +73,9 @@ def prepack(
         _write_manifest(artifact, stage)
         for precision in names:
             _check_answers(artifact, stage, precision)
-        added = {
-            name: _size(stage / file) - _size(artifact.path / file) for name, file in names.items()
+        added = {  # a small graph that is saved anew may be the smaller one
+            name: max(0, _size(stage / file) - _size(artifact.path / file))
+            for name, file in names.items()
         }
     return Prepacked(folder, added)
 

@@ -48,15 +48,17 @@ def staged_folder(output: Path) -> Iterator[Path]:
     """A temporary sibling of `output`, which takes its place when the block ends well.
 
     Until then an artifact already there stays as it is; after an error nothing is left behind.
-    Where `output` is a link, what it points to is replaced. Raises OSError where the disk is full,
-    write-protected or the like.
+    Where `output` is a link, what it points to is replaced. Raises OSError, which names it, where
+    the disk is full, write-protected or the like.
     """
-    output = output.resolve()
+    named, output = output, output.resolve()
     missing = [folder for folder in output.parents if not folder.exists()]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with _replacing(output) as stage:
             yield stage
+    except OSError as error:
+        raise OSError(f"{named} cannot be written: {error}") from error
     finally:
         for folder in missing:  # the innermost first; all stay where the artifact is in them
             if folder.exists() and not any(folder.iterdir()):

@@ -31,6 +31,9 @@ __all__ = ["Written", "write_repository"]
 
 _Device = Literal["cpu", "gpu"]
 
+# Of what Triton's configuration holds as an int32.
+_MOST = 2**31 - 1
+
 # The best first.
 _PRECISIONS: dict[str, tuple[str, ...]] = {"cpu": ("int8", "fp32"), "gpu": ("fp16", "fp32")}
 
@@ -93,8 +96,8 @@ def write_repository(
         ("instances", instances),
         ("threads", threads),
     ):
-        if number is not None and number < 1:
-            raise ValueError(f"{argument} is {number}: give 1 or more")
+        if number is not None and not 1 <= number <= _MOST:
+            raise ValueError(f"{argument} is {number}: give 1 to {_MOST}")
     called = _checked_name(name) if name is not None else _name_of(model)
     artifact = load_artifact(model)
     _check_kind(artifact)
