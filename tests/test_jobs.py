@@ -606,10 +606,11 @@ def test_compressed_files(classifier: Classifier, tmp_path: Path, suffix: str) -
     run(classifier, tmp_path / "packed", output, errors=errors, input_format="jsonl", rows=1)
     assert [row["text"] for row in read(output)] == ["a", "b"]
     assert [row["row"] for row in read(errors)] == [3]
-    # A file without rows is one, and not nothing.
+    # Files without rows are such files, and not nothing.
     (tmp_path / "none.jsonl").write_text("")
-    run(classifier, tmp_path / "none.jsonl", output, overwrite=True)
-    assert read(output) == [] and output.stat().st_size > 0
+    run(classifier, tmp_path / "none.jsonl", output, errors=errors, overwrite=True)
+    for file in (output, errors):
+        assert read(file) == [] and file.stat().st_size > 0
 
 
 # What is refused
