@@ -564,6 +564,34 @@ def test_values_of_parquet_as_text(classifier: Classifier, tmp_path: Path) -> No
     assert (row["map"], row["price"], row["yes"]) == ([["k", None]], "1.10", True)
 
 
+def test_dates_and_times_within_other_values_are_text(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    late, kind = 400_000_000_000_000, pa.timestamp("ms")  # after the year 9999
+    table = pa.table(
+        {
+            "text": ["a", None],
+            "list": pa.array([[1], None], pa.list_(pa.timestamp("ns", "UTC"))),
+            "fixed": pa.array([[late], None], pa.list_(kind, 1)),
+            "struct": pa.array(
+                [{"at": [late], "n": 1}, None],
+                pa.struct([("at", pa.large_list(kind)), ("n", pa.int8())]),
+            ),
+            "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.date32())),
+            "repeated": pa.array([late, None], kind).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    errors = tmp_path / "errors.jsonl"
+    run(classifier, tmp_path / "in.parquet", tmp_path / "out.jsonl", errors=errors)
+    (row,) = read(tmp_path / "out.jsonl")
+    assert row["list"] == ["1970-01-01 00:00:00.000000001Z"]
+    assert row["fixed"] == row["struct"]["at"] == [row["repeated"]]
+    assert row["repeated"] == "14645-06-30 15:06:40.000"
+    assert (row["struct"]["n"], row["map"]) == (1, [["k", "1970-01-02"]])
+    assert [row["row"] for row in read(errors)] == [2]
+
+
 def test_rows_of_any_type_can_be_left_out(classifier: Classifier, tmp_path: Path) -> None:
     texts = ["a", None, "b", "c", None]
     table = pa.table(
