@@ -770,6 +770,8 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
         (b"a,b\n1,2\n", {}, "name that of the texts with --text-column, one of a, b"),
         (b"a,b\n1,2\n", {"text_column": "c"}, "no column 'c': give --text-column one of a, b"),
         (b"a,b\n1,2\n", {"text_column": "2"}, "give --no-header"),
+        (b"id;text\n1;a\n", {}, "one column, 'id;text', which looks like several: .* ';'"),
+        (b"id\ttext\n1\ta\n", {}, "looks like several: give --input-format tsv, or --text-column"),
         (b"text,text\n1,2\n", {}, "two columns 'text'"),
         (b"text,label\n1,2\n", {}, "has a column 'label' already"),
         (b'text\n"open\nand never closed\n', {}, "line 2, cannot be read"),
@@ -786,6 +788,15 @@ def test_tables_that_are_refused(
     with pytest.raises(InputError, match=message):
         run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", **options)
     assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_a_name_may_hold_a_delimiter(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id;text\n1;a\n")
+    run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", text_column="id;text")
+    assert [row["id;text"] for row in read(tmp_path / "out.csv")] == ["1;a"]
+    source = write(tmp_path / "in.parquet", {"id;text": ["1;a"]})
+    run(classifier, source, tmp_path / "out.parquet")
+    assert [row["id;text"] for row in read(tmp_path / "out.parquet")] == ["1;a"]
 
 
 def test_files_that_are_refused(classifier: Classifier, tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ __all__ = ["Columns", "Source", "choose_columns", "open_source"]
 # A chunk ends where it has so many characters, lest long documents fill the memory.
 _MAX_CHARACTERS = 8_000_000
 
+# What stands between columns that were taken for one, and the option that tells them apart.
+_DELIMITERS = {"\t": "--input-format tsv", ";": "--delimiter ';'", "|": "--delimiter '|'"}
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -87,6 +90,12 @@ def choose_columns(
                 f"--text-column, one of {', '.join(has)}"
             )
         text = TEXT_COLUMN if TEXT_COLUMN in others else others[0]
+        joined = next((mark for mark in _DELIMITERS if mark in text), None)
+        if joined is not None and len(has) == 1 and source.schema is None:
+            raise InputError(
+                f"{files[0]} has one column, {text!r}, which looks like several: give "
+                f"{_DELIMITERS[joined]}, or --text-column if it is one"
+            )
     return Columns(text, pair)
 
 
