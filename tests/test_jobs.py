@@ -790,6 +790,23 @@ def test_tables_that_are_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
 
 
+def test_parquet_files_of_other_types_are_refused(classifier: Classifier, tmp_path: Path) -> None:
+    first = tmp_path / "first.parquet"
+    columns = {"id": pa.array([1], pa.int64()), "text": ["a"]}
+    pq.write_table(pa.table(columns), first)
+    required = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
+    for number, (other, kind) in enumerate(
+        [
+            (pa.table({**columns, "id": pa.array([1], pa.int32())}), "int32"),
+            (pa.table(columns).cast(required), "int64 not null"),
+        ]
+    ):
+        file = tmp_path / f"{number}.parquet"
+        pq.write_table(other, file)
+        with pytest.raises(InputError, match=f"'id' of type {kind}, and .*first.parquet of int64:"):
+            run(classifier, [first, file], tmp_path / "out.jsonl")
+
+
 def test_a_name_may_hold_a_delimiter(classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("id;text\n1;a\n")
     run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", text_column="id;text")
