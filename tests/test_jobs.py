@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -761,6 +762,21 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"no database at all" * 1000)
     with pytest.raises(InputError, match="cannot be read"):
         JobState(tmp_path / "state")
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match=r"state\.sqlite cannot be written"):
+            run(classifier, source, tmp_path / "out.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run(classifier, source, tmp_path / "out.jsonl")
+    assert len(read(tmp_path / "out.jsonl")) == 1
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,13 @@ class Workplace:
         self._check_targets(resume, overwrite)
         if self._output is not None:
             self._folder.mkdir(exist_ok=True)
-        self.state = JobState(self._folder / _STATE)
+        begun = (self._folder / _STATE).exists()
+        try:
+            self.state = JobState(self._folder / _STATE)
+        except OSError:
+            if not begun:  # else there would seem to be a job that was stopped
+                self._remove()
+            raise
         self._rows: _Appended | _Standard | None = None
         self._errors_sink: _Appended | None = None
         try:
