@@ -764,6 +764,18 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
         JobState(tmp_path / "state")
 
 
+@pytest.mark.parametrize("depth", [100, 600])
+def test_json_too_deep_for_parquet_is_refused(
+    classifier: Classifier, tmp_path: Path, depth: int
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'{{"text": "a", "n": {"[" * depth}{"]" * depth}}}\n')
+    with pytest.raises(InputError, match=r"cannot be written as Parquet \(.*write JSON Lines"):
+        run(classifier, source, tmp_path / "out.parquet")
+    run(classifier, source, tmp_path / "out.jsonl")
+    assert len(read(tmp_path / "out.jsonl")) == 1
+
+
 def test_a_disk_that_is_full_at_the_start_leaves_nothing(
     classifier: Classifier, tmp_path: Path
 ) -> None:
