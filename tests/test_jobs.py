@@ -635,6 +635,20 @@ def test_compressed_files(classifier: Classifier, tmp_path: Path, suffix: str) -
     run(classifier, tmp_path / "packed", output, errors=errors, input_format="jsonl", rows=1)
     assert [row["text"] for row in read(output)] == ["a", "b"]
     assert [row["row"] for row in read(errors)] == [3]
+    if suffix == "zst":  # as pzstd writes them
+        skipped = b"\x50\x2a\x4d\x18" + bytes([4, 0, 0, 0]) + b"size"
+        (tmp_path / "packed").write_bytes(
+            skipped + compress(data[:20]) + skipped + compress(data[20:])
+        )
+        run(
+            classifier,
+            tmp_path / "packed",
+            output,
+            errors=errors,
+            input_format="jsonl",
+            overwrite=True,
+        )
+        assert [row["text"] for row in read(output)] == ["a", "b"]
     # Files without rows are such files, and not nothing.
     (tmp_path / "none.jsonl").write_text("")
     run(classifier, tmp_path / "none.jsonl", output, errors=errors, overwrite=True)
