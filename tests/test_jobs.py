@@ -887,6 +887,16 @@ def test_files_that_are_refused(classifier: Classifier, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize("option", ["input_format", "output_format"])
+def test_a_format_that_is_none_is_refused(
+    classifier: Classifier, tmp_path: Path, option: str
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    options: dict[str, Any] = {option: "json"}
+    with pytest.raises(ValueError, match="the format is 'json': choose one of csv, tsv, jsonl"):
+        run(classifier, source, tmp_path / "out.jsonl", **options)
+
+
 def test_rows_that_fit_no_table(classifier: Classifier, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a", "n": 1}\n{"text": "b", "m": 2}\n')
