@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from bertrt import Classifier, Dialect, InputError, JobReport, classify_files
 from bertrt.jobs import job as job_module
-from bertrt.jobs import scoring
+from bertrt.jobs import scoring, workplace
 from bertrt.jobs.chunks import Position
 from bertrt.jobs.scoring import TextScorer
 from bertrt.jobs.source import open_source
@@ -709,6 +709,25 @@ def test_errors_are_never_replaced_unasked(classifier: Classifier, tmp_path: Pat
         run(classifier, source, tmp_path / "out.jsonl", resume=True)
     run(classifier, source, tmp_path / "out.jsonl", resume=True, errors=tmp_path / "elsewhere")
     assert json.loads((tmp_path / "elsewhere").read_text())["row"] == 2
+
+
+def unpublished(classifier: Classifier, source: Path, output: Path, **options: Any) -> None:
+    """A job whose files cannot be put in place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workplace, "_put_in_place", lambda file, target: 1 / 0)
+        run(classifier, source, output, **options)
+
+
+def test_a_job_that_was_not_put_in_place_goes_on_in_the_same_process(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source, output = write(tmp_path / "in.jsonl", {"text": ["a"]}), tmp_path / "out.jsonl"
+    # The error is kept, as a notebook does, and all that it refers to.
+    with pytest.raises(ZeroDivisionError) as kept:
+        unpublished(classifier, source, output)
+    run(classifier, source, output, resume=True)
+    assert len(read(output)) == 1
+    del kept
 
 
 def test_what_is_no_regular_file_is_not_written_to(classifier: Classifier, tmp_path: Path) -> None:

@@ -129,11 +129,13 @@ class Workplace:
         finish: makes of the file of rows the output, in the same folder.
         """
         self._close_sinks()
-        if self._errors is not None and (self._folder / "errors").exists():
-            _put_in_place(self._folder / "errors", self._errors)
-        if self._output is not None and (self._folder / "rows").exists():
-            _put_in_place(finish(self._folder / "rows"), self._output)
-        self.state.close()
+        try:
+            if self._errors is not None and (self._folder / "errors").exists():
+                _put_in_place(self._folder / "errors", self._errors)
+            if self._output is not None and (self._folder / "rows").exists():
+                _put_in_place(finish(self._folder / "rows"), self._output)
+        finally:
+            self.state.close()  # else this process would be in its own way
         self._remove()
 
     def abandon(self) -> None:
