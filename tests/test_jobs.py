@@ -707,6 +707,8 @@ def test_errors_are_never_replaced_unasked(classifier: Classifier, tmp_path: Pat
     stopped(classifier, source, tmp_path / "out.jsonl", errors=errors)
     with pytest.raises(InputError, match="has left out rows: give --errors FILE too"):
         run(classifier, source, tmp_path / "out.jsonl", resume=True)
+    with pytest.raises(InputError, match="another compression, none: name --errors accordingly"):
+        run(classifier, source, tmp_path / "out.jsonl", resume=True, errors=tmp_path / "e.gz")
     run(classifier, source, tmp_path / "out.jsonl", resume=True, errors=tmp_path / "elsewhere")
     assert json.loads((tmp_path / "elsewhere").read_text())["row"] == 2
 
@@ -728,6 +730,18 @@ def test_a_job_that_was_not_put_in_place_goes_on_in_the_same_process(
     run(classifier, source, output, resume=True)
     assert len(read(output)) == 1
     del kept
+
+
+def test_errors_that_were_not_put_in_place_are_not_lost(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source, output = write(tmp_path / "in.jsonl", {"text": ["a", None]}), tmp_path / "out.jsonl"
+    with pytest.raises(ZeroDivisionError):
+        unpublished(classifier, source, output, errors=tmp_path / "there.jsonl")
+    with pytest.raises(InputError, match="has left out rows: give --errors FILE too"):
+        run(classifier, source, output, resume=True)
+    run(classifier, source, output, resume=True, errors=tmp_path / "here.jsonl")
+    assert [row["row"] for row in read(tmp_path / "here.jsonl")] == [2]
 
 
 def test_what_is_no_regular_file_is_not_written_to(classifier: Classifier, tmp_path: Path) -> None:
