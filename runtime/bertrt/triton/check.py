@@ -81,6 +81,8 @@ def _ask(url: str, model: str, texts: list[TextInput]) -> list[np.ndarray]:
         with triton.InferenceServerClient(
             address, concurrency=len(texts), ssl=scheme == "https"
         ) as client:
+            # First: each of those on their way would print by itself that nobody is there.
+            client.is_server_live()
             waiting = [client.async_infer(model, _inputs(triton, text)) for text in texts]
             return [request.get_result().as_numpy("logits") for request in waiting]
     except (InferenceServerException, OSError) as error:
