@@ -228,6 +228,15 @@ def test_the_loads_are_shown_in_order(results: Results) -> None:
     assert "It answers 180 at most." in table.note
 
 
+def test_the_loads_of_a_run_before_were_tried_for_its_own_latency(results: Results) -> None:
+    results.wishes = replace(results.wishes, latency_ms=500.0)
+    table = loads_table(results)
+    assert table is not None
+    assert [row[-1] for row in table.rows] == ["yes"] * 3
+    assert "missed the p99 that was asked for then" in table.note
+    assert "99% of them within 500 ms." in table.note
+
+
 def test_a_latency_out_of_reach_is_told(results: Results) -> None:
     assert results.online is not None
     results.wishes = replace(results.wishes, latency_ms=8.0)

@@ -115,6 +115,8 @@ def test_many_texts_are_sampled(tmp_path: Path) -> None:
         (["--capacity"], "give a MODEL to measure, or --results FILE.json"),
         (["--capacity", "m", "--results", "r.json"], "give a MODEL to measure, or --results"),
         (["--capacity", "--results", "r.json"], "r.json cannot be read: No such file"),
+        (["--capacity", "--results", "r.json", "--threads", "1"], "--threads is for measuring"),
+        (["--capacity", "--results", "r.json", "--quick"], "--quick is for measuring"),
         (["--capacity", "m", "--load", "-5"], "load is -5.0: give 0 or more"),
         (["--capacity", "m", "--headroom", "30"], "headroom is 30.0: give the share"),
         (["--capacity", "m", "--latency-ms", "0"], "latency_ms is 0.0: give milliseconds"),

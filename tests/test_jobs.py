@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from bertrt import Classifier, Dialect, InputError, JobReport, classify_files
 from bertrt.jobs import job as job_module
-from bertrt.jobs import scoring
+from bertrt.jobs import scoring, workplace
 from bertrt.jobs.chunks import Position
 from bertrt.jobs.scoring import TextScorer
 from bertrt.jobs.source import open_source
@@ -564,6 +565,34 @@ def test_values_of_parquet_as_text(classifier: Classifier, tmp_path: Path) -> No
     assert (row["map"], row["price"], row["yes"]) == ([["k", None]], "1.10", True)
 
 
+def test_dates_and_times_within_other_values_are_text(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    late, kind = 400_000_000_000_000, pa.timestamp("ms")  # after the year 9999
+    table = pa.table(
+        {
+            "text": ["a", None],
+            "list": pa.array([[1], None], pa.list_(pa.timestamp("ns", "UTC"))),
+            "fixed": pa.array([[late], None], pa.list_(kind, 1)),
+            "struct": pa.array(
+                [{"at": [late], "n": 1}, None],
+                pa.struct([("at", pa.large_list(kind)), ("n", pa.int8())]),
+            ),
+            "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.date32())),
+            "repeated": pa.array([late, None], kind).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    errors = tmp_path / "errors.jsonl"
+    run(classifier, tmp_path / "in.parquet", tmp_path / "out.jsonl", errors=errors)
+    (row,) = read(tmp_path / "out.jsonl")
+    assert row["list"] == ["1970-01-01 00:00:00.000000001Z"]
+    assert row["fixed"] == row["struct"]["at"] == [row["repeated"]]
+    assert row["repeated"] == "14645-06-30 15:06:40.000"
+    assert (row["struct"]["n"], row["map"]) == (1, [["k", "1970-01-02"]])
+    assert [row["row"] for row in read(errors)] == [2]
+
+
 def test_rows_of_any_type_can_be_left_out(classifier: Classifier, tmp_path: Path) -> None:
     texts = ["a", None, "b", "c", None]
     table = pa.table(
@@ -606,10 +635,25 @@ def test_compressed_files(classifier: Classifier, tmp_path: Path, suffix: str) -
     run(classifier, tmp_path / "packed", output, errors=errors, input_format="jsonl", rows=1)
     assert [row["text"] for row in read(output)] == ["a", "b"]
     assert [row["row"] for row in read(errors)] == [3]
-    # A file without rows is one, and not nothing.
+    if suffix == "zst":  # as pzstd writes them
+        skipped = b"\x50\x2a\x4d\x18" + bytes([4, 0, 0, 0]) + b"size"
+        (tmp_path / "packed").write_bytes(
+            skipped + compress(data[:20]) + skipped + compress(data[20:])
+        )
+        run(
+            classifier,
+            tmp_path / "packed",
+            output,
+            errors=errors,
+            input_format="jsonl",
+            overwrite=True,
+        )
+        assert [row["text"] for row in read(output)] == ["a", "b"]
+    # Files without rows are such files, and not nothing.
     (tmp_path / "none.jsonl").write_text("")
-    run(classifier, tmp_path / "none.jsonl", output, overwrite=True)
-    assert read(output) == [] and output.stat().st_size > 0
+    run(classifier, tmp_path / "none.jsonl", output, errors=errors, overwrite=True)
+    for file in (output, errors):
+        assert read(file) == [] and file.stat().st_size > 0
 
 
 # What is refused
@@ -663,8 +707,41 @@ def test_errors_are_never_replaced_unasked(classifier: Classifier, tmp_path: Pat
     stopped(classifier, source, tmp_path / "out.jsonl", errors=errors)
     with pytest.raises(InputError, match="has left out rows: give --errors FILE too"):
         run(classifier, source, tmp_path / "out.jsonl", resume=True)
+    with pytest.raises(InputError, match="another compression, none: name --errors accordingly"):
+        run(classifier, source, tmp_path / "out.jsonl", resume=True, errors=tmp_path / "e.gz")
     run(classifier, source, tmp_path / "out.jsonl", resume=True, errors=tmp_path / "elsewhere")
     assert json.loads((tmp_path / "elsewhere").read_text())["row"] == 2
+
+
+def unpublished(classifier: Classifier, source: Path, output: Path, **options: Any) -> None:
+    """A job whose files cannot be put in place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workplace, "_put_in_place", lambda file, target: 1 / 0)
+        run(classifier, source, output, **options)
+
+
+def test_a_job_that_was_not_put_in_place_goes_on_in_the_same_process(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source, output = write(tmp_path / "in.jsonl", {"text": ["a"]}), tmp_path / "out.jsonl"
+    # The error is kept, as a notebook does, and all that it refers to.
+    with pytest.raises(ZeroDivisionError) as kept:
+        unpublished(classifier, source, output)
+    run(classifier, source, output, resume=True)
+    assert len(read(output)) == 1
+    del kept
+
+
+def test_errors_that_were_not_put_in_place_are_not_lost(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source, output = write(tmp_path / "in.jsonl", {"text": ["a", None]}), tmp_path / "out.jsonl"
+    with pytest.raises(ZeroDivisionError):
+        unpublished(classifier, source, output, errors=tmp_path / "there.jsonl")
+    with pytest.raises(InputError, match="has left out rows: give --errors FILE too"):
+        run(classifier, source, output, resume=True)
+    run(classifier, source, output, resume=True, errors=tmp_path / "here.jsonl")
+    assert [row["row"] for row in read(tmp_path / "here.jsonl")] == [2]
 
 
 def test_what_is_no_regular_file_is_not_written_to(classifier: Classifier, tmp_path: Path) -> None:
@@ -734,6 +811,33 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
         JobState(tmp_path / "state")
 
 
+@pytest.mark.parametrize("depth", [100, 600])
+def test_json_too_deep_for_parquet_is_refused(
+    classifier: Classifier, tmp_path: Path, depth: int
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'{{"text": "a", "n": {"[" * depth}{"]" * depth}}}\n')
+    with pytest.raises(InputError, match=r"cannot be written as Parquet \(.*write JSON Lines"):
+        run(classifier, source, tmp_path / "out.parquet")
+    run(classifier, source, tmp_path / "out.jsonl")
+    assert len(read(tmp_path / "out.jsonl")) == 1
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match=r"state\.sqlite cannot be written"):
+            run(classifier, source, tmp_path / "out.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run(classifier, source, tmp_path / "out.jsonl")
+    assert len(read(tmp_path / "out.jsonl")) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
@@ -741,6 +845,8 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
         (b"a,b\n1,2\n", {}, "name that of the texts with --text-column, one of a, b"),
         (b"a,b\n1,2\n", {"text_column": "c"}, "no column 'c': give --text-column one of a, b"),
         (b"a,b\n1,2\n", {"text_column": "2"}, "give --no-header"),
+        (b"id;text\n1;a\n", {}, "one column, 'id;text', which looks like several: .* ';'"),
+        (b"id\ttext\n1\ta\n", {}, "looks like several: give --input-format tsv, or --text-column"),
         (b"text,text\n1,2\n", {}, "two columns 'text'"),
         (b"text,label\n1,2\n", {}, "has a column 'label' already"),
         (b'text\n"open\nand never closed\n', {}, "line 2, cannot be read"),
@@ -757,6 +863,32 @@ def test_tables_that_are_refused(
     with pytest.raises(InputError, match=message):
         run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", **options)
     assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_parquet_files_of_other_types_are_refused(classifier: Classifier, tmp_path: Path) -> None:
+    first = tmp_path / "first.parquet"
+    columns = {"id": pa.array([1], pa.int64()), "text": ["a"]}
+    pq.write_table(pa.table(columns), first)
+    required = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
+    for number, (other, kind) in enumerate(
+        [
+            (pa.table({**columns, "id": pa.array([1], pa.int32())}), "int32"),
+            (pa.table(columns).cast(required), "int64 not null"),
+        ]
+    ):
+        file = tmp_path / f"{number}.parquet"
+        pq.write_table(other, file)
+        with pytest.raises(InputError, match=f"'id' of type {kind}, and .*first.parquet of int64:"):
+            run(classifier, [first, file], tmp_path / "out.jsonl")
+
+
+def test_a_name_may_hold_a_delimiter(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id;text\n1;a\n")
+    run(classifier, tmp_path / "in.csv", tmp_path / "out.csv", text_column="id;text")
+    assert [row["id;text"] for row in read(tmp_path / "out.csv")] == ["1;a"]
+    source = write(tmp_path / "in.parquet", {"id;text": ["1;a"]})
+    run(classifier, source, tmp_path / "out.parquet")
+    assert [row["id;text"] for row in read(tmp_path / "out.parquet")] == ["1;a"]
 
 
 def test_files_that_are_refused(classifier: Classifier, tmp_path: Path) -> None:
@@ -786,6 +918,16 @@ def test_files_that_are_refused(classifier: Classifier, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             run(classifier, inputs, output)
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("option", ["input_format", "output_format"])
+def test_a_format_that_is_none_is_refused(
+    classifier: Classifier, tmp_path: Path, option: str
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    options: dict[str, Any] = {option: "json"}
+    with pytest.raises(ValueError, match="the format is 'json': choose one of csv, tsv, jsonl"):
+        run(classifier, source, tmp_path / "out.jsonl", **options)
 
 
 def test_rows_that_fit_no_table(classifier: Classifier, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ _FLAG = "--capacity"
 _WIDTH = 150  # of tables where there is no terminal to ask
 _SST2 = EXAMPLES / "data" / "sst2" / "dev.tsv"
 _MOST_TEXTS = 10_000
+# Options that a run from before has had already.
+_MEASURING = ("texts", "threads", "precision", "quick")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +68,11 @@ def _without_flag(words: Sequence[str]) -> list[str]:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     if (arguments.model is None) == (arguments.results is None):
         raise ValueError("give a MODEL to measure, or --results FILE.json of a run before")
+    measuring = [f"--{name}" for name in _MEASURING if getattr(arguments, name)]
+    if measuring and arguments.results is not None:
+        raise ValueError(
+            f"{measuring[0]} is for measuring, and --results measures nothing: leave one out"
+        )
     if arguments.results is None:
         results = _measured(arguments, _wishes(arguments, Wishes()))
     else:
@@ -93,15 +100,16 @@ def _wishes(arguments: argparse.Namespace, before: Wishes) -> Wishes:
 
 
 def _measured(arguments: argparse.Namespace, wishes: Wishes) -> Results:
-    if arguments.threads > available_cpus():
+    threads = arguments.threads or available_cpus()
+    if threads > available_cpus():
         raise ValueError(
-            f"--threads is {arguments.threads} and this process may use {available_cpus()} CPUs: "
+            f"--threads is {threads} and this process may use {available_cpus()} CPUs: "
             "each thread of a replica is taken to have a core"
         )
     if wishes.latency_ms is not None:
         require_server()
     source, texts = _texts(arguments.texts)
-    plan = Plan(threads=arguments.threads, precision=arguments.precision)
+    plan = Plan(threads=threads, precision=arguments.precision or "auto")
     if arguments.quick:
         plan = replace(plan, rounds=2, seconds=0.5, requests=100, shares=(0.25, 0.5, 0.75, 1.0))
     with Console(stderr=True).status("loading") as status:
@@ -171,11 +179,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads",
         type=positive,
-        default=available_cpus(),
         metavar="N",
         help="of a replica, each on a core (default: the CPUs this process may use)",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default auto")
     parser.add_argument("--quick", action="store_true", help="a first look, in some seconds")
     parser.add_argument(
         "--results", type=Path, metavar="FILE.json", help="plan with a run before, measure nothing"

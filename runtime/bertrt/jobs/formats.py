@@ -76,8 +76,10 @@ def file_format(file: str, given: str | None, option: str) -> FileFormat:
     """The format that is given, or that the file's name says; compression by the name.
 
     option: where the format can be given, for the error.
-    Raises InputError.
+    Raises InputError where it cannot be told, ValueError for one that is none.
     """
+    if given is not None and given not in FORMATS:
+        raise ValueError(f"the format is {given!r}: choose one of {', '.join(FORMATS)}")
     compression = compression_of(file)
     inner = Path(file) if compression is None else Path(file).with_suffix("")
     name = given or _FORMAT_OF.get(inner.suffix.lower())

@@ -136,6 +136,8 @@ class _Job:
         data = self._encoder.end()
         if data or not self.report.written:  # what is compressed is not nothing, though empty
             self._place.add_rows(compress(data, self._files.output_format.compression))
+        if self._files.errors is not None and not self.report.faults:
+            self._place.add_errors(b"")
         self._checkpoint(complete=True)
 
     def _texts(self, chunk: Chunk) -> tuple[dict[int, TextInput], dict[int, str]]:

@@ -43,7 +43,12 @@ class ArrowEncoder:
 
     def encode(self, chunk: Chunk, kept: Sequence[int], logits: np.ndarray) -> bytes:
         """See Encoder."""
-        return self._stream(chunk.table(kept, self._schema), logits) if kept else b""
+        if not kept:
+            return b""
+        try:
+            return self._stream(chunk.table(kept, self._schema), logits)
+        except (pa.ArrowException, RecursionError) as error:  # values within values, too deep
+            raise _unwritable(error) from error
 
     def end(self) -> bytes:
         """A stream without rows, if there is no other."""
@@ -101,6 +106,8 @@ def _check_writable(schema: Any) -> None:
     try:
         pq.ParquetWriter(io.BytesIO(), schema).close()
     except pa.ArrowException as error:
-        raise InputError(
-            f"the rows cannot be written as Parquet ({error}): write JSON Lines (.jsonl)"
-        ) from error
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: Exception) -> InputError:
+    return InputError(f"the rows cannot be written as Parquet ({error}): write JSON Lines (.jsonl)")

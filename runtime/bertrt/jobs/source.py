@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bertrt.errors import InputError
 from bertrt.jobs.chunks import Chunk, Position, RecordChunk, Row
@@ -14,6 +15,9 @@ __all__ = ["Columns", "Source", "choose_columns", "open_source"]
 
 # A chunk ends where it has so many characters, lest long documents fill the memory.
 _MAX_CHARACTERS = 8_000_000
+
+# What stands between columns that were taken for one, and the option that tells them apart.
+_DELIMITERS = {"\t": "--input-format tsv", ";": "--delimiter ';'", "|": "--delimiter '|'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,12 @@ def choose_columns(
                 f"--text-column, one of {', '.join(has)}"
             )
         text = TEXT_COLUMN if TEXT_COLUMN in others else others[0]
+        joined = next((mark for mark in _DELIMITERS if mark in text), None)
+        if joined is not None and len(has) == 1 and source.schema is None:
+            raise InputError(
+                f"{files[0]} has one column, {text!r}, which looks like several: give "
+                f"{_DELIMITERS[joined]}, or --text-column if it is one"
+            )
     return Columns(text, pair)
 
 
@@ -100,16 +110,22 @@ def _parquet_source(files: Sequence[str]) -> Source:
     for file in files[1:]:
         other = parquet_schema(file)
         _check_alike(files[0], tuple(schema.names), file, tuple(other.names))
-        if not other.equals(schema):
-            raise InputError(
-                f"{file} has columns of other types than {files[0]}: convert it, or classify each "
-                "by itself"
-            )
+        for column, first in zip(other, schema, strict=True):
+            if not column.equals(first):
+                raise InputError(
+                    f"{file} has {column.name!r} of type {_type_of(column)}, and {files[0]} of "
+                    f"{_type_of(first)}: convert it, or classify each by itself"
+                )
 
     def chunks(start: Position, max_rows: int) -> Iterator[Chunk]:
         return parquet_chunks(files, start, max_rows, _MAX_CHARACTERS)
 
     return Source(tuple(schema.names), chunks, schema)
+
+
+def _type_of(column: Any) -> str:
+    """The type of a pyarrow.Field, as people know it."""
+    return str(column.type) if column.nullable else f"{column.type} not null"
 
 
 def _check_alike(

@@ -28,8 +28,8 @@ _TABLES = (
 class JobState:
     """The state of a job, which no other process can have at the same time.
 
-    Raises InputError where another process has it, and where the file is damaged; its methods
-    OSError, where the disk is full or fails.
+    Raises InputError where another process has it, and where the file is damaged; OSError where the
+    disk is full or fails, as its methods do.
     """
 
     def __init__(self, file: Path) -> None:
@@ -44,7 +44,10 @@ class JobState:
                 self._database.execute(table)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            code = error.sqlite_errorcode & 0xFF  # what is behind says where it was found
+            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise OSError(f"{file} cannot be written: {error}") from error
+            if code == sqlite3.SQLITE_BUSY:
                 raise InputError(
                     f"another process is at work on this output, and has {file}: wait for it, or "
                     "stop it"

@@ -16,6 +16,8 @@ from bertrt.jobs.formats import STANDARD_STREAM
 __all__ = ["Input", "compress", "open_input", "reading"]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# Behind a byte from 0x50 to 0x5F, of a frame that holds no data: pzstd begins files with one.
+_ZSTD_SKIPPED = b"\x2a\x4d\x18"
 
 
 class Input:
@@ -75,7 +77,7 @@ def _decompressed(raw: BinaryIO) -> IO[bytes]:
     start = raw.peek(4)[:4] if isinstance(raw, io.BufferedReader) else b""
     if start.startswith(_GZIP):
         return cast(IO[bytes], gzip.open(raw))
-    if start == _ZSTD:
+    if start == _ZSTD or start[1:] == _ZSTD_SKIPPED:
         # It says where the file was cut off, which the zstandard package's reader does not.
         return io.BufferedReader(_pyarrow().CompressedInputStream(raw, "zstd"))
     return raw

@@ -147,9 +147,34 @@ def _runs(kept: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _readable(table: Any) -> Any:
     """Dates and times as text: Python's have no nanoseconds, and end with the year 9999."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_temporal(field.type) and not pa.types.is_duration(field.type):
-            table = table.set_column(index, field.name, table[index].cast(pa.string()))
+        kind = _readable_type(field.type)
+        if kind != field.type:
+            table = table.set_column(index, field.name, table[index].cast(kind))
     return table
+
+
+def _readable_type(kind: Any) -> Any:
+    """A type with text in place of dates and times, within others too."""
+    if pa.types.is_temporal(kind) and not pa.types.is_duration(kind):
+        return pa.string()
+    if pa.types.is_dictionary(kind):
+        inner = _readable_type(kind.value_type)
+        return kind if inner == kind.value_type else inner
+    if pa.types.is_list(kind):
+        return pa.list_(_readable_field(kind.value_field))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_readable_field(kind.value_field))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_readable_field(kind.value_field), kind.list_size)
+    if pa.types.is_struct(kind):
+        return pa.struct([_readable_field(field) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_readable_field(kind.key_field), _readable_field(kind.item_field))
+    return kind
+
+
+def _readable_field(field: Any) -> Any:
+    return field.with_type(_readable_type(field.type))
 
 
 def _joined(pieces: Sequence[Any]) -> Any:

@@ -79,18 +79,26 @@ class Workplace:
         # Resolved: what a link leads to is written, and not the link.
         self._output = None if output == STANDARD_STREAM else Path(output).resolve()
         self._errors = None if errors is None else Path(errors).resolve()
+        self._errors_compression = None if errors is None else compression_of(errors)
         if self._output is None and resume:
             raise InputError("what goes to standard output cannot be resumed: give --output")
         self._folder = _folder_of(self._output)
         self._check_targets(resume, overwrite)
         if self._output is not None:
             self._folder.mkdir(exist_ok=True)
-        self.state = JobState(self._folder / _STATE)
+        begun = (self._folder / _STATE).exists()
+        try:
+            self.state = JobState(self._folder / _STATE)
+        except OSError:
+            if not begun:  # else there would seem to be a job that was stopped
+                self._remove()
+            raise
         self._rows: _Appended | _Standard | None = None
         self._errors_sink: _Appended | None = None
         try:
             if overwrite and not resume:
                 self.state.clear()
+            self._check_errors()
             self.complete = bool(self.state.value("complete", False))
             if not self.complete:
                 self._open()
@@ -105,16 +113,17 @@ class Workplace:
 
     def add_errors(self, lines: bytes) -> None:
         """Write of rows that are left out, each on a line."""
-        assert self._errors_sink is not None and self._errors is not None
-        self._errors_sink.append(compress(lines, compression_of(self._errors.name)))
+        assert self._errors_sink is not None
+        self._errors_sink.append(compress(lines, self._errors_compression))
 
     def checkpoint(self, values: Mapping[str, Any]) -> None:
         """Keep what has been written until now, and values that belong to it."""
         assert self._rows is not None
-        sizes = {"rows size": self._rows.sync()}
+        written: dict[str, Any] = {"rows size": self._rows.sync()}
         if self._errors_sink is not None:
-            sizes |= {"errors size": self._errors_sink.sync()}
-        self.state.commit({**values, **sizes})
+            written["errors size"] = self._errors_sink.sync()
+            written["errors compression"] = self._errors_compression
+        self.state.commit({**values, **written})
 
     def publish(self, finish: Callable[[Path], Path]) -> None:
         """Put the files in place: the errors, and then the output; and remove the folder.
@@ -123,11 +132,13 @@ class Workplace:
         finish: makes of the file of rows the output, in the same folder.
         """
         self._close_sinks()
-        if self._errors is not None and (self._folder / "errors").exists():
-            _put_in_place(self._folder / "errors", self._errors)
-        if self._output is not None and (self._folder / "rows").exists():
-            _put_in_place(finish(self._folder / "rows"), self._output)
-        self.state.close()
+        try:
+            if self._errors is not None and (self._folder / "errors").exists():
+                _put_in_place(self._folder / "errors", self._errors)
+            if self._output is not None and (self._folder / "rows").exists():
+                _put_in_place(finish(self._folder / "rows"), self._output)
+        finally:
+            self.state.close()  # else this process would be in its own way
         self._remove()
 
     def abandon(self) -> None:
@@ -163,15 +174,26 @@ class Workplace:
                 "begin anew with --overwrite"
             )
 
-    def _open(self) -> None:
-        size = self.state.value("errors size", 0)
-        if size and self._errors is None:
+    def _check_errors(self) -> None:
+        """InputError where rows have been left out that the errors asked for now cannot hold."""
+        if not self.state.value("errors size", 0):
+            return
+        if self._errors is None:
             raise InputError("the job that was stopped has left out rows: give --errors FILE too")
+        kept = self.state.value("errors compression")
+        if kept != self._errors_compression:
+            raise InputError(
+                "the errors of the job that was stopped have another compression, "
+                f"{kept or 'none'}: name --errors accordingly, or begin anew with --overwrite"
+            )
+
+    def _open(self) -> None:
         if self._output is None:
             self._rows = _Standard()
         else:
             self._rows = _Appended(self._folder / "rows", self.state.value("rows size", 0))
         if self._errors is not None:
+            size = self.state.value("errors size", 0)
             self._errors_sink = _Appended(self._folder / "errors", size)
         _sync_folder(self._folder)  # else the state might outlive the files that it is of
 
