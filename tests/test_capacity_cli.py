@@ -125,6 +125,7 @@ def test_many_texts_are_sampled(tmp_path: Path) -> None:
         (["--capacity", "m", "--texts", "nothing.txt"], "nothing.txt"),
         (["--capacity", "m", "--texts", "empty.txt"], "empty.txt has no text"),
         (["--capacity", "empty.txt"], "empty.txt is a file: give the folder that holds it"),
+        (["--capacity", "m", "--output", "empty.txt/report"], "empty.txt: it is a file): give"),
     ],
 )
 def test_what_cannot_be_run_is_told_in_one_line(

@@ -681,7 +681,9 @@ def test_an_output_is_never_replaced_unasked(
     with pytest.raises(InputError, match="was stopped: go on with --resume, or begin anew"):
         run(classifier, source, tmp_path / "new.csv")
     source.write_text("text\nanother\n")
-    with pytest.raises(InputError, match="had another input: give it as then, or begin anew"):
+    with pytest.raises(
+        InputError, match=r"had another input \(--input\): give it as then, or begin"
+    ):
         run(classifier, source, tmp_path / "new.csv", resume=True)
     run(classifier, source, tmp_path / "new.csv", overwrite=True)
     assert [row["text"] for row in read(tmp_path / "new.csv")] == ["another"]
@@ -751,6 +753,33 @@ def test_what_is_no_regular_file_is_not_written_to(classifier: Classifier, tmp_p
         with pytest.raises(InputError, match="is no regular file"):
             run(classifier, source, tmp_path / output, errors=errors, overwrite=True)
     assert (tmp_path / "pipe.jsonl").is_fifo()
+    # What a process has as an end of a pipe, as /dev/stdout is.
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(reading),
+        os.fdopen(writing, "w"),
+        pytest.raises(InputError, match="a new name, or - as the output, for standard output"),
+    ):
+        run(classifier, source, Path(f"/proc/self/fd/{writing}"), output_format="jsonl")
+
+
+@pytest.mark.parametrize("forbidden", ["rows", "errors"])
+def test_folders_are_looked_at_before_the_work(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": ["a"]})
+    for name in ("rows", "errors"):
+        (tmp_path / name).mkdir()
+    # Whoever runs the tests may be allowed everything.
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path / forbidden)
+    with pytest.raises(InputError, match=f"no permission for {tmp_path / forbidden}"):
+        run(
+            classifier,
+            source,
+            tmp_path / "rows" / "out.jsonl",
+            errors=tmp_path / "errors" / "errors.jsonl",
+        )
+    assert not list((tmp_path / "rows").iterdir())
 
 
 def test_a_link_is_followed(classifier: Classifier, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`bertrt bench --capacity MODEL`: the cores that a load takes, and what a million texts cost."""
 
 import argparse
+import os
 import random
 import sys
 from collections.abc import Sequence
@@ -23,12 +24,7 @@ from bertrt_bench.capacity.measure import (
     require_server,
     token_counts,
 )
-from bertrt_bench.capacity.report import (
-    loads_table,
-    plan_table,
-    verdict,
-    write_report,
-)
+from bertrt_bench.capacity.report import loads_table, plan_table, verdict, write_report
 from bertrt_bench.capacity.results import Results, TextFacts
 from bertrt_bench.machine import machine_facts
 from bertrt_bench.workloads import EXAMPLES, read_labelled, read_texts
@@ -73,6 +69,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         raise ValueError(
             f"{measuring[0]} is for measuring, and --results measures nothing: leave one out"
         )
+    output = arguments.output
+    if output is None and arguments.results is None:
+        output = Path("build/bench/reports/capacity") / Path(arguments.model).name
+    if output is not None:
+        _check_writable(output)
     if arguments.results is None:
         results = _measured(arguments, _wishes(arguments, Wishes()))
     else:
@@ -83,14 +84,21 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             console.print(table.to_rich())
     for sentence in verdict(results):
         console.print(sentence, highlight=False)
-    output = arguments.output
-    if output is None and arguments.results is None:
-        output = Path("build/bench/reports/capacity") / results.model
     if output is not None:
         write_report(results, output)
         console.print(f"Report: {output / 'report.md'}", highlight=False)
     out_of_reach = results.online is not None and results.chosen is None
     return 1 if out_of_reach else 0
+
+
+def _check_writable(folder: Path) -> None:
+    """ValueError for a folder that cannot be made, before minutes are spent on what goes there."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "no permission" if there.is_dir() else "it is a file"
+        raise ValueError(
+            f"the report cannot be written to {folder} ({there}: {why}): give --output"
+        )
 
 
 def _wishes(arguments: argparse.Namespace, before: Wishes) -> Wishes:
@@ -158,7 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         "in process; with --latency-ms, a server gets rising loads of requests until their p99 "
         "passes it. All runs on the CPU.",
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="as `bertrt classify` takes it")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a folder of export-model's, or a hub id"
+    )
     parser.add_argument("--load", type=float, metavar="N", help="texts a second, of the cluster")
     parser.add_argument(
         "--latency-ms", type=float, metavar="MS", help="the p99 that a request may have"

@@ -48,7 +48,7 @@ def _latency_plot(results: Results) -> Figure:
             markersize=11,
             markerfacecolor="none",
             color="black",
-            label=f"chosen, {chosen.answered:.3g} texts/s",
+            label=f"chosen: {chosen.answered:.3g} texts/s answered",
         )
     axes.set_yscale("log")
     plain_ticks(axes.yaxis)

@@ -117,7 +117,7 @@ def run_files(
                 on_progress=on_progress,
                 **options,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         if Path(f"{Path(arguments.output).resolve()}.partial").exists():
             print("bertrt: stopped: go on with --resume", file=sys.stderr)
         raise

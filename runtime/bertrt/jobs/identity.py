@@ -17,6 +17,18 @@ from bertrt.version import __version__
 __all__ = ["check_same", "identity"]
 
 
+# By what of the command line some of it is given.
+_OPTIONS = {
+    "input": "--input",
+    "format": "--input-format, --output-format, --delimiter, --no-quotes, --no-header",
+    "text column": "--text-column, --text-pair-column",
+    "result": "--add, --prefix, --top-k, --threshold",
+    "long texts": "--long-text, --stride, --combine, --no-truncate",
+    "batch size": "--max-batch-tokens",
+    "provider": "--device",
+}
+
+
 def identity(
     scorer: Scorer, result: ResultColumns, files: JobFiles, columns: Columns
 ) -> dict[str, Any]:
@@ -47,7 +59,11 @@ def check_same(state: JobState, current: dict[str, Any]) -> None:
     if kept is None:
         state.commit({"identity": current})
         return
-    other = [name for name in current if current[name] != kept.get(name)]
+    other = [
+        f"{name} ({_OPTIONS[name]})" if name in _OPTIONS else name
+        for name in current
+        if current[name] != kept.get(name)
+    ]
     if other:
         raise InputError(
             f"the job that was stopped had another {', another '.join(other)}: give it as then, or "

@@ -76,6 +76,9 @@ class Workplace:
     """
 
     def __init__(self, output: str, errors: str | None, *, resume: bool, overwrite: bool) -> None:
+        for file in (output, errors):
+            if file not in (None, STANDARD_STREAM) and Path(file).exists():
+                _check_regular(Path(file))  # before links are followed: a pipe's leads nowhere
         # Resolved: what a link leads to is written, and not the link.
         self._output = None if output == STANDARD_STREAM else Path(output).resolve()
         self._errors = None if errors is None else Path(errors).resolve()
@@ -158,8 +161,8 @@ class Workplace:
                 raise InputError(
                     f"{file} cannot be written, as {file.parent} is no folder: make it"
                 )
-            if file.exists() and not file.is_file():
-                raise InputError(f"{file} is no regular file: give the name of one, or a new name")
+            if not os.access(file.parent, os.W_OK | os.X_OK):
+                raise InputError(f"{file} cannot be written: no permission for {file.parent}")
             if file.exists() and not overwrite and not (resume and begun):
                 raise InputError(f"{file} is there already: replace it with --overwrite")
         if (
@@ -213,6 +216,14 @@ class Workplace:
 def _folder_of(output: Path | None) -> Path:
     """Beside the output; for standard output one that nobody else has."""
     return Path(tempfile.mkdtemp(prefix="bertrt-")) if output is None else Path(f"{output}.partial")
+
+
+def _check_regular(file: Path) -> None:
+    if not file.is_file():
+        raise InputError(
+            f"{file} is no regular file: give the name of one, a new name, or {STANDARD_STREAM} as "
+            "the output, for standard output"
+        )
 
 
 def _full(folder: Path) -> bool:
