@@ -1,5 +1,6 @@
 """Text to tokens."""
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import tokenizers
 
 from bertrt.errors import ArtifactError, InputError, TextTooLongError
+from bertrt.prefixes import Shortener
 from bertrt.tokenizer_files import load_tokenizer, tokenizer_settings
 
 __all__ = ["Encoding", "Strategy", "TextInput", "TextTokenizer", "Window"]
@@ -99,6 +101,7 @@ class TextTokenizer:
         # Others are cloned as they are asked for: at most one for each strategy and side.
         self._cutting = {(self._strategy, side): self._tokenizer}
         self._whole: tokenizers.Tokenizer | None = None
+        self._shortener = Shortener(self._tokenizer, max_length)
         self._cloning = threading.Lock()
 
     def encode(
@@ -121,11 +124,15 @@ class TextTokenizer:
         """
         if strategy is not None and strategy not in _STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}: choose one of {', '.join(_STRATEGIES)}")
-        chosen = strategy or self._strategy
-        cutting = self._cutting_tokenizer(chosen, side or self.truncation_side)
         # Offsets are not needed, so they are not computed.
-        encode_batch = cutting.encode_batch_fast
-        encoded = self._encoded(texts, encode_batch, chosen, truncate=truncate, first=first)
+        encoded = self._encoded(
+            tokenizers.Tokenizer.encode_batch_fast,
+            texts,
+            strategy or self._strategy,
+            side or self.truncation_side,
+            truncate=truncate,
+            first=first,
+        )
         return [_encoding(encoding) for encoding in encoded]
 
     def located(
@@ -135,9 +142,14 @@ class TextTokenizer:
 
         A text over `max_length` tokens is cut, so each text or pair gives one window, in order.
         """
-        cutting = self._cutting[self._strategy, self.truncation_side]
-        encode_batch = cutting.encode_batch
-        encoded = self._encoded(texts, encode_batch, self._strategy, truncate=truncate, first=first)
+        encoded = self._encoded(
+            tokenizers.Tokenizer.encode_batch,
+            texts,
+            self._strategy,
+            self.truncation_side,
+            truncate=truncate,
+            first=first,
+        )
         return [
             window
             for position, encoding in enumerate(encoded, first)
@@ -146,23 +158,32 @@ class TextTokenizer:
 
     def _encoded(
         self,
+        method: Callable[[tokenizers.Tokenizer, list[TextInput]], list[tokenizers.Encoding]],
         texts: Sequence[TextInput],
-        encode_batch: Callable[[list[TextInput]], list[tokenizers.Encoding]],
         strategy: str,
+        side: str,
         *,
         truncate: bool,
         first: int,
     ) -> list[tokenizers.Encoding]:
-        """What the library makes of texts, with the errors of `encode`."""
+        """What the library makes of texts, with the errors of `encode`; by one of its methods."""
         for position, text in enumerate(texts, first):
             _check_text(position, text)
+        cutting = self._cutting_tokenizer(strategy, side)
+        encode_batch = functools.partial(method, cutting)
+        given = list(texts)
         try:
-            encoded = encode_batch(list(texts))
+            if truncate and side == "right":
+                given = self._shortener.shorten(texts, cutting, strategy)
+            encoded = encode_batch(given)
         except Exception as error:
             for position, text in enumerate(texts, first):
                 _check_unicode(position, text)
                 self._check_cut(position, text, encode_batch, strategy, truncate)
             raise InputError(f"the tokenizer failed: {error}") from error
+        for position, (text, part) in enumerate(zip(texts, given, strict=True), first):
+            if part is not text:  # the library has not seen all of it
+                _check_unicode(position, text)
         if not truncate:
             for position, (text, encoding) in enumerate(zip(texts, encoded, strict=True), first):
                 if encoding.overflowing:
