@@ -57,10 +57,10 @@ class Shortener:
     def shorten(
         self, texts: "Sequence[TextInput]", cutting: tokenizers.Tokenizer, strategy: str
     ) -> "list[TextInput]":
-        """The texts, those that are long without an end that none of the kept tokens is of.
+        """The texts; of the long ones the beginning, which has all the tokens that are kept.
 
-        What `cutting`, which cuts by the strategy, makes of them is what it makes of the texts: the
-        tokens that it keeps, and that it has cut.
+        `cutting`, which cuts by the strategy, keeps the same tokens of them, and says as well that
+        it has cut.
         """
         shortened, size = list(texts), _CHARACTERS * self._max_length
         if strategy not in ("longest_first", "only_first"):  # the others refuse to cut one text
