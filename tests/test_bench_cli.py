@@ -31,7 +31,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def test_a_run_from_checkpoint_to_report(
     run: Run, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(benchmark, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(benchmark, "PAUSE", 0.0)
     monkeypatch.setattr(machine, "_BANDWIDTH_BYTES", 1 << 20)
     texts = tmp_path / "reviews.tsv"
     texts.write_text("".join(f"a {'very ' * n}good film\t{n % 3}\n" for n in range(40)))

@@ -97,7 +97,7 @@ def bench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Results, list[Turn]]]:
     """Runs a benchmark of right peers and of those named, two rounds, and keeps its turns."""
-    monkeypatch.setattr(benchmark, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(benchmark, "PAUSE", 0.0)
     monkeypatch.setattr(benchmark, "_CHECK_BATCH", 4)
     monkeypatch.setattr(machine, "_BANDWIDTH_BYTES", 1 << 20)
     modules = tmp_path / "modules"

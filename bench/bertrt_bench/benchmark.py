@@ -11,6 +11,7 @@ import numpy as np
 
 from bertrt_bench import prepared
 from bertrt_bench.machine import machine_facts, read_bandwidth
+from bertrt_bench.pause import PAUSE
 from bertrt_bench.peers.environments import environment_python
 from bertrt_bench.peers.registry import REFERENCE
 from bertrt_bench.peers.remote import PeerError, RemotePeer
@@ -19,9 +20,6 @@ from bertrt_bench.results import Answers, PeerResult, Results
 from bertrt_bench.workloads import TextSet, Workload
 
 __all__ = ["run_benchmark"]
-
-# After a turn, so that the threads of that peer have stopped spinning when the next one starts.
-_PAUSE_SECONDS = 0.3
 
 # Of one text, in a turn: as many runs as fit into the time, within these limits.
 _LEAST_RUNS, _MOST_RUNS = 3, 50
@@ -192,7 +190,7 @@ class _Run:
             np.median(measured) > _LONG_SECONDS
         ):
             return
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(PAUSE)
         time_it = self._time_set if workload.facts.set else self._time_single
         timed = self._attempt(name, workload.key, lambda: time_it(found, worker, workload))
         if timed is None:
@@ -227,7 +225,7 @@ class _Run:
             return
         if peer.kind not in ("bertrt", "peer"):
             return
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(PAUSE)
         begin = time.perf_counter()
         with self._worker(name, self.plan.timeout) as worker:
 

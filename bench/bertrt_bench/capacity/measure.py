@@ -12,7 +12,8 @@ from bertrt.errors import MissingDependencyError
 
 from bertrt_bench.capacity.loads import rising_loads
 from bertrt_bench.capacity.results import Online
-from bertrt_bench.serving.load import PAUSE, LoadResult, load_predict
+from bertrt_bench.pause import PAUSE
+from bertrt_bench.serving.load import LoadResult, load_predict
 from bertrt_bench.serving.results import LoadPoint, percentiles
 from bertrt_bench.serving.servers import Server, bertrt_server
 

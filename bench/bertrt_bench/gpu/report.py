@@ -16,6 +16,7 @@ from bertrt_bench.gpu.tables_inside import (
     nodes_table,
 )
 from bertrt_bench.grid import Grid
+from bertrt_bench.machine import describe_facts
 from bertrt_bench.measure import Spread
 
 __all__ = ["engines_table", "grids", "write_report"]
@@ -32,8 +33,7 @@ def write_report(results: Results, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     machine = {**results.machine, **results.data("facts")}
-    lines = ["# On a GPU", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items() if value]
+    lines = ["# On a GPU", "", *describe_facts(machine)]
     lines += [f"- settings: {results.settings}", ""]
     for plot, caption in write_plots(results, folder):
         lines += [f"![{caption}]({plot})", ""]

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from bertrt.prepack import prepack
 
+from bertrt_bench.pause import PAUSE
 from bertrt_bench.processes.results import MemoryPoint, ModelResults
 from bertrt_bench.processes.team import Layout, Team, layouts
 
 __all__ = ["Plan", "measure_memory", "measure_rates", "prepacked_artifact"]
-
-_PAUSE = 0.3  # seconds before a turn or a look: threads that spin do not last into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +61,10 @@ def measure_rates(
         for number in range(plan.rounds):
             for layout, team in teams.items():
                 on_progress(f"round {number + 1} of {plan.rounds}: {layout.title}")
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
                 results.seconds.setdefault(layout.title, []).append(team.run(passes))
             on_progress(f"round {number + 1} of {plan.rounds}: prepacked")
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
             results.prepacked_seconds.append(packed.run(passes))
 
 
@@ -86,7 +85,7 @@ def measure_memory(
             form = "prepacked" if prepacked else "as exported"
             on_progress(f"memory: {precision}, {form}, {count} processes")
             with contextlib.closing(Team(artifact, Layout(count, 1), texts, whole=True)) as team:
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
                 results.memory.append(
                     MemoryPoint(
                         precision,

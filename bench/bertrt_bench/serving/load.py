@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
-__all__ = ["PAUSE", "Load", "LoadResult", "generate", "load_predict"]
+from bertrt_bench.pause import PAUSE
 
-PAUSE = 0.3  # seconds between two turns: threads that spin do not last into the next one
+__all__ = ["Load", "LoadResult", "generate", "load_predict"]
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 

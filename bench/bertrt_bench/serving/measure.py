@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bertrt import Classifier
 
-from bertrt_bench.serving.load import PAUSE, LoadResult, load_predict
+from bertrt_bench.pause import PAUSE
+from bertrt_bench.serving.load import LoadResult, load_predict
 from bertrt_bench.serving.results import LoadPoint, ModelResults, percentiles
 from bertrt_bench.serving.servers import Server, bertrt_server, pipeline_server
 
