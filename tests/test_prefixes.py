@@ -2,7 +2,7 @@
 
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class _Counted:
         self.shortened, self.longest = 0, 0
         original = Shortener.shorten
 
-        def counted(shortener: Shortener, texts: Sequence[TextInput], *others: Any) -> Any:
+        def counted(shortener: Shortener, texts: list[TextInput], *others: Any) -> Any:
             parts = original(shortener, texts, *others)
             self.shortened += sum(part != text for part, text in zip(parts, texts, strict=True))
             self.longest = max(len(part) for part in parts)

@@ -55,18 +55,21 @@ class Shortener:
         self._tokenizer, self._max_length = tokenizer, max_length
 
     def shorten(
-        self, texts: "Sequence[TextInput]", cutting: tokenizers.Tokenizer, strategy: str
+        self, texts: "list[TextInput]", cutting: tokenizers.Tokenizer, strategy: str
     ) -> "list[TextInput]":
         """The texts; of the long ones the beginning, which has all the tokens that are kept.
 
+        Where none is long it is the list that was given.
         `cutting`, which cuts by the strategy, keeps the same tokens of them, and says as well that
         it has cut.
         """
-        shortened, size = list(texts), _CHARACTERS * self._max_length
         if strategy not in ("longest_first", "only_first"):  # the others refuse to cut one text
-            return shortened
+            return texts
         count = functools.partial(_counts, cutting)
         waiting = self._long(texts, strategy, count)
+        if not waiting:
+            return texts
+        shortened, size = list(texts), _CHARACTERS * self._max_length
         while waiting:
             parts = [_part(long.text, size) for long in waiting]
             enough = [

@@ -171,18 +171,18 @@ class TextTokenizer:
             _check_text(position, text)
         cutting = self._cutting_tokenizer(strategy, side)
         encode_batch = functools.partial(method, cutting)
-        given = list(texts)
+        given = whole = list(texts)
         try:
             if truncate and side == "right":
-                given = self._shortener.shorten(texts, cutting, strategy)
+                given = self._shortener.shorten(whole, cutting, strategy)
             encoded = encode_batch(given)
         except Exception as error:
             for position, text in enumerate(texts, first):
                 _check_unicode(position, text)
                 self._check_cut(position, text, encode_batch, strategy, truncate)
             raise InputError(f"the tokenizer failed: {error}") from error
-        for position, (text, part) in enumerate(zip(texts, given, strict=True), first):
-            if part is not text:  # the library has not seen all of it
+        if given is not whole:  # the library has not seen all of some
+            for position, text in enumerate(texts, first):
                 _check_unicode(position, text)
         if not truncate:
             for position, (text, encoding) in enumerate(zip(texts, encoded, strict=True), first):
