@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_MAX_BATCH_TOKENS",
     "GPU_MAX_BATCH_TOKENS",
     "LoadedModel",
+    "check_batch_tokens",
     "check_task",
     "load_model",
 ]
@@ -79,8 +80,7 @@ def load_model(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}: give 1 or more, or None for all CPUs")
-    if max_batch_tokens is not None and max_batch_tokens < 1:
-        raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
+    check_batch_tokens(max_batch_tokens)
     artifact = load_artifact(model, file_name=file_name, check_files=check_files)
     if task is not None:
         check_task(artifact, task)
@@ -94,6 +94,12 @@ def load_model(
     default = DEFAULT_MAX_BATCH_TOKENS if session.provider == CPU else GPU_MAX_BATCH_TOKENS
     size = max_batch_tokens or default
     return LoadedModel(artifact, chosen, tokenizer, session, count, size)
+
+
+def check_batch_tokens(max_batch_tokens: int | None) -> None:
+    """Raise ValueError for a limit that leaves a batch no token."""
+    if max_batch_tokens is not None and max_batch_tokens < 1:
+        raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
 
 
 def check_task(artifact: Artifact, task: str) -> None:

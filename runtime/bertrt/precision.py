@@ -7,7 +7,7 @@ from bertrt.errors import ArtifactError, DeviceError
 from bertrt.instructions import may_saturate
 from bertrt.prepacked import KEY
 
-__all__ = ["PRECISIONS", "choose_precision", "devices_to_try"]
+__all__ = ["PRECISIONS", "choose_precision", "devices_to_try", "is_for_cpu"]
 
 PRECISIONS = ("auto", "fp32", "int8", "fp16")
 
@@ -24,7 +24,7 @@ def devices_to_try(artifact: Artifact, precision: str, device: Device) -> list[D
         return [device]
     wanted = list(artifact.graphs) if precision == "auto" else [precision]
     gpu, cpu = Device("cuda"), Device("cpu")
-    on_gpu = cuda_is_available() and not all(_is_for_cpu(artifact, name) for name in wanted)
+    on_gpu = cuda_is_available() and not all(is_for_cpu(artifact, name) for name in wanted)
     if not on_gpu:
         return [cpu]
     only_gpu = artifact.manifest is not None and wanted == ["fp16"]
@@ -78,10 +78,10 @@ def choose_precision(artifact: Artifact, precision: str, device: Device) -> str:
 
 def _on_gpu(artifact: Artifact) -> tuple[str, ...]:
     """What a GPU may run, the fastest first."""
-    return tuple(name for name in _ON_GPU if not _is_for_cpu(artifact, name))
+    return tuple(name for name in _ON_GPU if not is_for_cpu(artifact, name))
 
 
-def _is_for_cpu(artifact: Artifact, precision: str) -> bool:
+def is_for_cpu(artifact: Artifact, precision: str) -> bool:
     """Whether a graph is for the CPU alone."""
     return _is_integer(precision) or (_is_prepacked(artifact) and precision != "fp16")
 

@@ -93,7 +93,9 @@ def run_files(
 
     options: those of `classify_files` that are not for files alone.
     """
-    from bertrt.jobs.api import classify_files  # here, for who classifies a few texts
+    # Here, for who classifies a few texts.
+    from bertrt.jobs.api import classify_files
+    from bertrt.jobs.workplace import partial_folder
 
     started = time.monotonic()
     try:
@@ -118,7 +120,7 @@ def run_files(
                 **options,
             )
     except (KeyboardInterrupt, OSError):
-        if Path(f"{Path(arguments.output).resolve()}.partial").exists():
+        if partial_folder(Path(arguments.output)).exists():
             print("bertrt: stopped: go on with --resume", file=sys.stderr)
         raise
     seconds = time.monotonic() - started

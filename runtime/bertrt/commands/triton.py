@@ -111,9 +111,8 @@ def _summary(written: "Written") -> str:
             f"  {deployment.name}: an ensemble of {', '.join(deployment.steps)}",
             f"  {deployment.precision} on the {deployment.device.upper()}, batches of up to "
             f"{deployment.max_batch_size} texts, one text a request",
-            "  for Triton {}.{:02} or later, with bertrt in its Python: see README.md there".format(
-                *MINIMUM_TRITON
-            ),
+            f"  for Triton {MINIMUM_TRITON} or later, with bertrt in its Python: "
+            "see README.md there",
             f"Next: tritonserver --model-repository {folder}",
             f"      bertrt triton-check {folder}",
         ]

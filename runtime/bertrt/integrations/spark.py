@@ -16,7 +16,7 @@ from bertrt.errors import InputError, MissingDependencyError
 from bertrt.integrations.rows import row_logits
 from bertrt.integrations.threads import limit_tokenizer_threads
 from bertrt.jobs.scoring import TextScorer
-from bertrt.loading import check_task
+from bertrt.loading import check_batch_tokens, check_task
 from bertrt.long_text import Combine, LongText, LongTextOptions, checked_stride
 from bertrt.precision import choose_precision
 from bertrt.selection import BEST, Threshold
@@ -100,8 +100,7 @@ def classifier_udf(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}: give 1 or more, or None for the CPUs of the task")
-    if max_batch_tokens is not None and max_batch_tokens < 1:
-        raise ValueError(f"max_batch_tokens is {max_batch_tokens}: give 1 or more")
+    check_batch_tokens(max_batch_tokens)
     parsed = Device.parse(device)
     artifact = load_artifact(model, file_name=file_name, check_files=False)
     check_task(artifact, "text-classification")

@@ -14,7 +14,7 @@ from bertrt.jobs.formats import STANDARD_STREAM, compression_of
 from bertrt.jobs.state import JobState
 from bertrt.jobs.streams import compress
 
-__all__ = ["Workplace"]
+__all__ = ["Workplace", "partial_folder"]
 
 _STATE = "state.sqlite"
 # All that a job puts into its folder, the state last: while it is there, there is a job.
@@ -86,10 +86,10 @@ class Workplace:
         if self._output is None and resume:
             raise InputError("what goes to standard output cannot be resumed: give --output")
         self._folder = _folder_of(self._output)
-        self._check_targets(resume, overwrite)
+        begun = (self._folder / _STATE).exists()
+        self._check_targets(begun, resume, overwrite)
         if self._output is not None:
             self._folder.mkdir(exist_ok=True)
-        begun = (self._folder / _STATE).exists()
         try:
             self.state = JobState(self._folder / _STATE)
         except OSError:
@@ -152,8 +152,7 @@ class Workplace:
         if not begun:
             self._remove()
 
-    def _check_targets(self, resume: bool, overwrite: bool) -> None:
-        begun = (self._folder / _STATE).exists()
+    def _check_targets(self, begun: bool, resume: bool, overwrite: bool) -> None:
         for file in (self._output, self._errors):
             if file is None:
                 continue
@@ -215,7 +214,12 @@ class Workplace:
 
 def _folder_of(output: Path | None) -> Path:
     """Beside the output; for standard output one that nobody else has."""
-    return Path(tempfile.mkdtemp(prefix="bertrt-")) if output is None else Path(f"{output}.partial")
+    return Path(tempfile.mkdtemp(prefix="bertrt-")) if output is None else partial_folder(output)
+
+
+def partial_folder(output: Path) -> Path:
+    """Where a job is until its output is whole; a link is followed."""
+    return Path(f"{output.resolve()}.partial")
 
 
 def _check_regular(file: Path) -> None:

@@ -52,11 +52,10 @@ def check_server(repository: Path, url: str) -> Checked:
             )
         difference = max(difference, _distance(logits.reshape(-1), expected[at].reshape(-1)))
     if not difference <= limit:
-        wanted = "{}.{:02}".format(*MINIMUM_TRITON)
         raise BackendError(
             f"{marker.name} at {url} answers otherwise than the exporter: max |Δlogit| "
             f"{difference:.2g}, over the limit of {limit:.2g}; it serves another model, or its "
-            f"onnxruntime is at fault (Triton {wanted} is the first that is not)"
+            f"onnxruntime is at fault (Triton {MINIMUM_TRITON} is the first that is not)"
         )
     return Checked(marker.name, len(order), difference, limit)
 

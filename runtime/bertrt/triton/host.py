@@ -14,7 +14,8 @@ __all__ = ["DEFAULT_MAX_BATCH_SIZE", "MINIMUM_TRITON", "why_unfit"]
 # example model were off by 1.7. Texts alone are right there, so no look at single answers tells.
 # Source: docs/introduction/compatibility.md of triton-inference-server/server, and runs of each
 # of these onnxruntimes (1.22 to 1.32) on the CPU.
-MINIMUM_TRITON = (26, 7)
+_MINIMUM = (26, 7)
+MINIMUM_TRITON = "{}.{:02}".format(*_MINIMUM)
 
 # Triton cannot bound the tokens of a batch. On the CPU larger ones are not faster, and a short text
 # waits the longer for what shares its batch; a GPU is idle in small ones.
@@ -28,11 +29,10 @@ def why_unfit(precision: str, triton_version: str | None) -> str | None:
     None elsewhere, and then nobody knows.
     """
     version = _parsed(triton_version or "")
-    if version is not None and version < MINIMUM_TRITON:
-        wanted = "{}.{:02}".format(*MINIMUM_TRITON)
+    if version is not None and version < _MINIMUM:
         return (
             f"this is Triton {triton_version}, whose onnxruntime cannot load packed graphs or, "
-            f"from 26.02 to 26.06, answers wrongly: use Triton {wanted} or later"
+            f"from 26.02 to 26.06, answers wrongly: use Triton {MINIMUM_TRITON} or later"
         )
     if precision == "int8" and may_saturate():
         return (

@@ -40,7 +40,7 @@ def readme(deployment: Deployment) -> str:
         tokenizer=tokenizer,
         packed=packed,
         labels=labels,
-        minimum="{}.{:02}".format(*MINIMUM_TRITON),
+        minimum=MINIMUM_TRITON,
         gpus="--gpus all " if on_gpu else "",
         count=len(artifact.labels),
         max_length=artifact.max_length,

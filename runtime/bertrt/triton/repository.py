@@ -10,7 +10,7 @@ from typing import Literal
 from bertrt.artifact import Artifact, load_artifact
 from bertrt.errors import ArtifactError
 from bertrt.model_files import MANIFEST, TOKENIZER_CONFIG, external_data
-from bertrt.prepacked import KEY as PREPACKED
+from bertrt.precision import is_for_cpu
 from bertrt.staging import staged_folder, why_not_writable
 from bertrt.triton.configs import (
     LABELS_FILE,
@@ -157,32 +157,26 @@ def _check_kind(artifact: Artifact) -> None:
 
 def _precision(artifact: Artifact, precision: str | None, device: str) -> str:
     runs = _PRECISIONS[device]
-    held = ", ".join(artifact.graphs)
+    held, other = ", ".join(artifact.graphs), "cpu" if device == "gpu" else "gpu"
     if precision is not None and precision not in artifact.graphs:
         raise ArtifactError(f"{artifact.path} holds no {precision} graph, only {held}")
     if precision is not None and precision not in runs:
         raise ArtifactError(
             f"{precision} does not run on a {device.upper()}: choose {' or '.join(runs)}, or "
-            f"--device {'cpu' if device == 'gpu' else 'gpu'}"
+            f"--device {other}"
         )
     for name in runs if precision is None else [precision]:
         if name in artifact.graphs:
-            _check_packed_for(artifact, name, device)
+            if device == "gpu" and is_for_cpu(artifact, name):
+                raise ArtifactError(
+                    f"the weights of {artifact.path} were packed for the CPU: give --device cpu, "
+                    "or the folder that `bertrt prepack` was given"
+                )
             return name
     raise ArtifactError(
         f"{artifact.path} holds {held} only, which does not run on a {device.upper()}: export the "
-        f"model with --precision {runs[0]}, or give --device {'cpu' if device == 'gpu' else 'gpu'}"
+        f"model with --precision {runs[0]}, or give --device {other}"
     )
-
-
-def _check_packed_for(artifact: Artifact, precision: str, device: str) -> None:
-    """Raise ArtifactError for a GPU where `bertrt prepack` chose operators that the CPU has."""
-    packed = artifact.manifest is not None and PREPACKED in artifact.manifest
-    if packed and device == "gpu" and precision != "fp16":
-        raise ArtifactError(
-            f"the weights of {artifact.path} were packed for the CPU: give --device cpu, or the "
-            "folder that `bertrt prepack` was given"
-        )
 
 
 def _checked_signature(artifact: Artifact, precision: str) -> Signature:
