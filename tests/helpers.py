@@ -1,11 +1,13 @@
 """Artifacts that are different or damaged, CPUs that are others, and commands to run."""
 
+import contextlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ __all__ = [
     "edit_config",
     "edit_json",
     "edit_manifest",
+    "full_disk",
     "pretend_cpu",
     "rehash",
     "replace_file",
@@ -34,6 +37,17 @@ def edit_json(file: Path, changes: dict[str, Any], remove: Sequence[str] = ()) -
 def edit_manifest(folder: Path, changes: dict[str, Any], remove: Sequence[str] = ()) -> None:
     """Set and remove keys of the manifest."""
     edit_json(folder / MANIFEST, changes, remove)
+
+
+@contextlib.contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """As if the disk were full: no file can have more than so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def edit_config(

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import threading
@@ -26,6 +25,8 @@ from bertrt.jobs.scoring import TextScorer
 from bertrt.jobs.source import open_source
 from bertrt.jobs.state import JobState
 from bertrt.zero_shot import ZeroShotClassifier
+
+from tests.helpers import full_disk
 
 AWKWARD = [
     "plain",
@@ -856,13 +857,8 @@ def test_a_disk_that_is_full_at_the_start_leaves_nothing(
     classifier: Classifier, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "in.jsonl", {"text": ["a"]})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        with pytest.raises(OSError, match=r"state\.sqlite cannot be written"):
-            run(classifier, source, tmp_path / "out.jsonl")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(0), pytest.raises(OSError, match=r"state\.sqlite cannot be written"):
+        run(classifier, source, tmp_path / "out.jsonl")
     run(classifier, source, tmp_path / "out.jsonl")
     assert len(read(tmp_path / "out.jsonl")) == 1
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from bertrt.model_files import file_sha256
 from bertrt.precision import choose_precision, devices_to_try
 from bertrt.prepack import prepack
 
-from tests.helpers import edit_manifest
+from tests.helpers import edit_manifest, full_disk
 
 _TEXTS = ["good", "", "a waste of time , from the start to the very end", "café 好", "x " * 90]
 
@@ -196,14 +195,10 @@ def test_other_answers_are_not_put_in_place(
 
 
 def test_a_full_disk_is_called_so_and_nothing_is_left(tiny_artifact: Path, tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    wanted = r"cannot write the packed weights \(is the disk"
     # Files as large as the tokenizer's, and not as the weights.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
-    try:
-        with pytest.raises(ArtifactError, match=r"cannot write the packed weights \(is the disk"):
-            prepack(tiny_artifact, tmp_path / "packed")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(2_000_000), pytest.raises(ArtifactError, match=wanted):
+        prepack(tiny_artifact, tmp_path / "packed")
     assert list(tmp_path.iterdir()) == []
 
 
